@@ -14,6 +14,7 @@ from gpunb.cli.command import DURATION, SESSION_OPTION, Verb
 from gpunb.cli.context import Context
 from gpunb.cli.failures import for_frontend, usage_error
 from gpunb.cli.main import words
+from gpunb.commands.parts import on_all
 from gpunb.commands.running.get import fetch
 from gpunb.commands.running.put import send
 from gpunb.errors import BadInput, GpunbError, RemoteCellError, SessionAmbiguous
@@ -47,6 +48,14 @@ CELL = Verb(
             ["-o", "--out", "outputs"], multiple=True, metavar="NAME", help="Bring this variable back."
         ),
         click.Option(
+            ["--scatter", "scattered"],
+            multiple=True,
+            metavar="NAME",
+            help="Deal this list, range, array or table out to a group's members, as equal as possible.",
+        ),
+        on_all.RANK,
+        on_all.KEEP_GOING,
+        click.Option(
             ["--sync", "folder"],
             metavar="DIR",
             type=click.Path(exists=True, file_okay=False),
@@ -69,11 +78,14 @@ CELL = Verb(
     ],
     help=(
         "Run the cell on the host. Variables live on there from cell to cell.\n\n"
-        "Several names may be given with commas: -i x,y."
+        "Several names may be given with commas: -i x,y.\n\n"
+        "On a group it runs on all members, each in its own kernel, where GPUNB_RANK and GPUNB_SIZE are set: "
+        "-i sends to all, -o brings a list by rank, equal lines are shown once. The first rank that fails "
+        "interrupts the others."
     ),
     example=(
         "%%gpu\n%%gpu -s train --timeout 10m\n%%gpu -i x_train,y_train -o accuracy\n%%gpu --here\n"
-        "%%gpu --sync src"
+        "%%gpu --sync src\n%%gpu -s team --scatter files -o losses"
     ),
     context_settings={"help_option_names": ["-h", "--help"]},
 )
@@ -139,6 +151,15 @@ def _run(
     if outputs and options["detach"]:
         msg = "%%gpu -o and --detach: a detached cell is not waited for, so nothing can be brought back yet"
         raise BadInput(msg, hint="leave -o out, and type " + typed("get", *outputs) + " when it has ended")
+    scattered = _names(options["scattered"])
+    own_to_groups = {"--scatter": scattered, "--keep-going": options["keep_going"]}
+    members = on_all.find(context, options["session"], options["rank"], "%%gpu", **own_to_groups)
+    if members is not None:
+        from gpunb.notebook.group_cell import run_on_all
+
+        names = {"inputs": inputs, "outputs": outputs, "scattered": scattered}
+        cell_target.ran(context.shell, members.name)
+        return run_on_all(context, members, body, options, place, **names)
     session = context.session(options["session"])
     secrets = run_secrets.collect(context, session, options["secret_names"])
 

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from gpunb.output.sinks import Sink
     from gpunb.remote.run import RunHandle
 
-__all__ = ["Player", "play_history", "show"]
+__all__ = ["PAUSE", "Player", "ended", "play_history", "show", "wants_restart"]
 
 MAX_OWN = 256 << 20  # bytes of one message of a host that is the user's own
 END_OF_INPUT = "\x04"  # sent by Jupyter's frontends for Ctrl-D: input() raises EOFError in the cell
@@ -323,7 +323,7 @@ def show(
                 on_interrupt()
                 continue
             interrupts += 1
-            if interrupts > 1 and interactive and player.kind == "cell" and _wants_restart(sink):
+            if interrupts > 1 and interactive and player.kind == "cell" and wants_restart(sink):
                 sink.note("restarting the host's kernel")
                 handle.client.restart_kernel()
                 continue
@@ -344,7 +344,7 @@ def show(
             )
             sink.note(f"interrupting the run on the host ({more})")
             handle.interrupt()
-    info = _ended(handle, record)
+    info = ended(handle, record)
     if info.state == "ok":
         player.tell_error()
     player.finish()
@@ -358,7 +358,8 @@ def show(
     return info
 
 
-def _wants_restart(sink: Sink) -> bool:
+def wants_restart(sink: Sink) -> bool:
+    """Ask whether the host's kernel is to be restarted; false where nobody can be asked."""
     try:
         answer = sink.ask(
             "The cell goes on. Restart the host's kernel and lose its variables? [y/N] ", password=False
@@ -368,7 +369,7 @@ def _wants_restart(sink: Sink) -> bool:
     return answer.strip().lower() in ("y", "yes")
 
 
-def _ended(handle: RunHandle, record: Record) -> RunInfo:
+def ended(handle: RunHandle, record: Record) -> RunInfo:
     """Build the run's info from its end record, without a further round trip."""
     head = record.head
     raw = {

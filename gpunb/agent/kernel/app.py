@@ -133,6 +133,7 @@ def main(argv: list[str]) -> None:
             if place:
                 numbering.expect(place)
                 working.expect(place)
+                os.environ.update(place.get("env") or {})  # its rank in a group
             try:
                 running = super().execute_request(stream, ident, parent)  # type: ignore[no-untyped-call]
                 if inspect.isawaitable(running):

@@ -11,7 +11,7 @@ import click
 
 from gpunb.cli import completers
 from gpunb.cli.command import DURATION, no_use, verb
-from gpunb.commands.parts import run_options
+from gpunb.commands.parts import on_all, run_options
 from gpunb.errors import BadInput, RemoteCellError
 from gpunb.hints import typed, written
 from gpunb.presentation.result import Note, Result
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from gpunb.cli.context import Context
     from gpunb.output import Sink
+    from gpunb.services.ranks.members import Member, Members
 
 __all__ = ["command"]
 
@@ -31,7 +32,8 @@ INTERRUPTED = 130
 @verb(
     "cell",
     session=True,
-    example='cell -c "x = 21"\ncell -c "x * 2"\ncell demo -f plot.py --figures out\ncell -f - --json',
+    example='cell -c "x = 21"\ncell -c "x * 2"\ncell demo -f plot.py --figures out\ncell -f - --json\n'
+    "cell -s team --rank 0,2-3 -f train.py",
 )
 @click.option("-c", "code", metavar="CODE", help="The code.")
 @click.option(
@@ -51,6 +53,8 @@ INTERRUPTED = 130
 @run_options.SECRET
 @click.option("--name", default="", metavar="TEXT", help="What to call the run in lists.")
 @click.option("-d", "--detach", is_flag=True, help="Start it and return its id.")
+@on_all.rank
+@on_all.keep_going
 def command(
     context: Context,
     *,
@@ -61,6 +65,8 @@ def command(
     secret_names: tuple[str, ...],
     name: str,
     detach: bool,
+    rank: str | None,
+    keep_going: bool,
     session: str | None,
 ) -> Result:
     """Run code in the session's kernel, the one of the notebook's cells: variables live on.
@@ -68,6 +74,9 @@ def command(
     What it prints comes as it is printed; the value of its last line is shown. Pictures become
     files, named on stderr. With --json: all outputs with all their MIME types. If it raises, the
     exit code is 1. Ctrl-C interrupts it; it goes on if this terminal goes away, and `attach` shows it.
+
+    On a group it runs on all members: equal lines are shown once, as [0-3], and each kernel has GPUNB_RANK
+    and GPUNB_SIZE. The first rank that fails interrupts the others.
     """
     from gpunb.output.figures import Figures
     from gpunb.output.kept import KeptOutputs
@@ -76,6 +85,21 @@ def command(
     if detach:
         no_use("--detach", "figures")
     body = _given(context, code, file)
+    members = on_all.find(context, session, rank, "cell", **{"--keep-going": keep_going})
+    if members is not None:
+        if detach:
+            no_use(f"-s {members.name}", "detach")
+        body = body or _whole(sys.stdin.read, "standard input")
+        return _on_all(
+            context,
+            members,
+            body,
+            keep_going=keep_going,
+            name=name,
+            timeout=timeout,
+            secrets=on_all.secrets(context, members, secret_names),
+            figures=figures,
+        )
     found = context.session(session)
     body = body or _whole(sys.stdin.read, "standard input")
     options: dict[str, Any] = {
@@ -118,6 +142,60 @@ def command(
     data["figures"] = [str(path) for picture in pictures for path in picture.files]
     for outputs in kept:
         data |= {"stdout": outputs.text("stdout"), "stderr": outputs.text("stderr"), "outputs": outputs.made}
+    return Result(data, exit_code=exit_code)
+
+
+def _on_all(
+    context: Context,
+    members: Members,
+    body: str,
+    *,
+    keep_going: bool,
+    name: str,
+    timeout: float | None,
+    secrets: dict[str, str],
+    figures: str | None,
+) -> Result:
+    """Run the code on all members of a group."""
+    from gpunb.output.figures import Figures
+    from gpunb.output.kept import KeptOutputs
+    from gpunb.services.ranks import cells
+    from gpunb.services.running.cells import tell_failure
+
+    plain = context.frontend == "terminal" and not context.as_json
+    kept: dict[int, KeptOutputs] = {}
+    pictures: list[Figures] = []
+    data: dict[str, Any] = {"group": members.name}
+    ran: dict[int, dict[str, Any]] = {}
+
+    def sink(member: Member, run_id: str, shown: Sink) -> Sink:
+        ran[member.rank] = {"rank": member.rank, "session": member.session.name, "run": run_id}
+        if figures is not None or plain:
+            pictures.append(Figures(shown, Path(figures or FOLDER), run_id))
+            shown = pictures[-1]
+        if context.as_json:
+            shown = kept[member.rank] = KeptOutputs(shown)
+        return shown
+
+    screen = on_all.screen(context, members)
+    about: dict[str, Any] = {"name": name, "timeout": timeout, "secrets": secrets, "stdin": context.can_ask}
+    exit_code = 1
+    try:
+        cells.run(context, members, body, screen, keep_going=keep_going, sink=sink, **about)
+        exit_code = 0
+    except RemoteCellError as err:
+        if context.frontend != "terminal":
+            raise
+        tell_failure(screen.inner, err)
+        if err.ename == "KeyboardInterrupt":
+            exit_code = INTERRUPTED
+        if err.hint:
+            context.tell(Note(f"next: {written(err.hint, context.frontend)}"))
+    for rank, outputs in kept.items():
+        words = {stream: outputs.text(stream) for stream in ("stdout", "stderr")}
+        ran[rank] |= {**words, "outputs": outputs.made}
+    data |= {"exit_code": exit_code, "members": list(ran.values())}
+    data["figures"] = [str(path) for picture in pictures for path in picture.files]
     return Result(data, exit_code=exit_code)
 
 

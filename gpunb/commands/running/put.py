@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -14,11 +14,13 @@ from gpunb.text import did_you_mean
 from gpunb.units import bytes_text
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from gpunb.cli.context import Context
     from gpunb.remote import PutReport
     from gpunb.sessions.model import Session
 
-__all__ = ["command", "send"]
+__all__ = ["command", "own", "send"]
 
 
 @verb("put", example="put x_train y_train", session=True, first="dashed")
@@ -55,10 +57,21 @@ def send(context: Context, session: Session, names: tuple[str, ...]) -> PutRepor
     """
     from gpunb.services import variables
 
+    return variables.put(context, session, own(context, names))
+
+
+def own(context: Context, names: Iterable[str]) -> dict[str, Any]:
+    """The notebook's variables `names`.
+
+    Raises
+    ------
+    VariableError
+        One does not exist.
+    """
     there = context.shell.user_ns
     for name in names:
         if name not in there:
             known = [key for key in there if not key.startswith("_")]
             msg = f"the notebook has no variable {name!r}; nothing was sent"
             raise VariableError(msg, hint=did_you_mean(name, known))
-    return variables.put(context, session, {name: there[name] for name in names})
+    return {name: there[name] for name in names}

@@ -37,6 +37,26 @@ class CellRun(TypedDict):
     ]
 
 
+class MemberCell(TypedDict):
+    """The cell of one member of a group."""
+
+    rank: int
+    session: str
+    run: str
+    stdout: NotRequired[str]
+    stderr: NotRequired[str]
+    outputs: NotRequired[list[dict[str, Any]]]
+
+
+class GroupCellRun(TypedDict):
+    """A cell that was run on all members of a group (`cell -s GROUP`)."""
+
+    group: str
+    exit_code: int
+    members: list[MemberCell]
+    figures: list[str]
+
+
 class JobRun(TypedDict):
     """A job that was started (`run`); without --detach it has ended."""
 
@@ -141,7 +161,7 @@ class Got(TypedDict):
 ANSWERS: Mapping[str, Any] = {
     "on": Switched,
     "off": Switched,
-    "cell": CellRun,
+    "cell": CellRun | GroupCellRun,
     "once": OnceRun,
     "run": JobRun,
     "exec": Executed,

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from gpunb.services.workspace import Workspace
     from gpunb.sessions.model import Session
 
-__all__ = ["label", "let_go", "run", "start"]
+__all__ = ["label", "let_go", "run", "start", "tell_failure"]
 
 
 def start(
@@ -133,16 +133,22 @@ def _followed(context: Workspace, handle: RunHandle, shown: Sink) -> RunInfo:
     try:
         return runs.follow(context, handle, shown)
     except RemoteCellError as err:
-        if not err.shown and not hasattr(shown, "failure"):
-            tell = getattr(shown, "error", None)
-            if tell is not None:
-                tell({"ename": err.ename, "evalue": err.evalue, "traceback": err.traceback})
-            elif err.traceback:
-                shown.stream("stderr", "\n".join(err.traceback) + "\n")
-            else:
-                shown.stream("stderr", f"{err.message}\n")
-            err.shown = True
+        tell_failure(shown, err)
         raise
+
+
+def tell_failure(shown: Sink, err: RemoteCellError) -> None:
+    """Show what the cell raised, once, unless the sink makes the exception that shows it."""
+    if err.shown or hasattr(shown, "failure"):
+        return
+    tell = getattr(shown, "error", None)
+    if tell is not None:
+        tell({"ename": err.ename, "evalue": err.evalue, "traceback": err.traceback})
+    elif err.traceback:
+        shown.stream("stderr", "\n".join(err.traceback) + "\n")
+    else:
+        shown.stream("stderr", f"{err.message}\n")
+    err.shown = True
 
 
 def label(code: str, name: str = "") -> str:

@@ -60,17 +60,12 @@ class JobWish:
         How many GPUs it gets for itself; 0 is no queue.
     restart
         "never", "on-lost[:N]" or "on-failure[:N]".
-    <<<<<<< HEAD
     values, raw, parameters, output
         A notebook's parameters, as texts or as values, and the file of its result here.
-    =======
-    values, raw, output
-        A notebook's parameters, and the file of its result here.
     there
         The script's path on the host, where it is already; relative to `cwd`.
     run_id
         The id that the run gets; "" makes one.
-    >>>>>>> bde84e6 (once: rent, send, run, bring back, end in one command)
     """
 
     words: Sequence[str] = ()

@@ -24,7 +24,20 @@ if TYPE_CHECKING:
     from gpunb.sessions.ledger.sessions import Ledger
     from gpunb.sessions.model import RunNote, Session
 
-__all__ = ["RunKept", "find", "follow", "new_kernel", "note_end", "noted", "refresh", "sentence"]
+__all__ = [
+    "Heeded",
+    "RunKept",
+    "find",
+    "follow",
+    "heeded",
+    "new_kernel",
+    "note",
+    "note_end",
+    "note_failure",
+    "noted",
+    "refresh",
+    "sentence",
+]
 
 
 @contextlib.contextmanager
@@ -34,6 +47,18 @@ def noted(context: Workspace, session: Session, *, kind: str, name: str, run_id:
     If the host refuses to start it, the record is closed; if the connection
     broke, it stays open, because the run may be there.
     """
+    run_id = note(context, session, kind=kind, name=name, run_id=run_id)
+    try:
+        yield run_id
+    except HostError:
+        raise
+    except GpunbError:
+        context.ledger.finish_run(run_id, "error")
+        raise
+
+
+def note(context: Workspace, session: Session, *, kind: str, name: str, run_id: str = "") -> str:
+    """Record a run that is started next, under a new id if it has none; returns the id."""
     from gpunb.remote import new_run_id
     from gpunb.sessions.model import RunNote
 
@@ -48,13 +73,7 @@ def noted(context: Workspace, session: Session, *, kind: str, name: str, run_id:
             front=context.frontend,
         )
     )
-    try:
-        yield run_id
-    except HostError:
-        raise
-    except GpunbError:
-        context.ledger.finish_run(run_id, "error")
-        raise
+    return run_id
 
 
 def new_kernel(context: Workspace, session: Session) -> str:
@@ -95,6 +114,22 @@ def follow(
     """
     from gpunb.output import show
 
+    with heeded(context, handle, sink) as shown:
+        try:
+            info = show(handle, shown, interactive=interactive, on_interrupt=on_interrupt)
+        except RunNotFound:
+            raise
+        except GpunbError as err:
+            note_failure(context, handle, err, shown.words)
+            raise
+    note_end(context, handle.id, info)
+    return info
+
+
+@contextlib.contextmanager
+def heeded(context: Workspace, handle: RunHandle, sink: Sink) -> Iterator[Heeded]:
+    """The sink to play the run into: within the block it also shows what happens to host and line."""
+
     def heard(head: Mapping[str, Any]) -> None:
         text = sentence(head, context, handle.id)
         if text:
@@ -103,37 +138,34 @@ def follow(
     client = handle.client
     before, client.on_line = client.on_line, sink.note
     end_listening = client.listen(heard)
-    heeded = _Heeded(sink, context, handle.id)
     try:
-        info = show(handle, heeded, interactive=interactive, on_interrupt=on_interrupt)
-    except RunNotFound:
-        raise
-    except GpunbError as err:
-        if isinstance(err, RemoteCellError):
-            from gpunb.services.running import host_python
-
-            host_python.explain(err)
-        elif isinstance(err, JobFailed):
-            from gpunb.services.running import host_python
-
-            host_python.explain_job(err, heeded.words)
-        if handle.over:
-            note_end(context, handle.id, _state(handle))
-        elif handle.refused:  # it never began
-            context.ledger.finish_run(handle.id, "error")
-        elif isinstance(err, HostError):
-            err.hint = err.hint or (
-                "the run may go on there: " + typed("attach", handle.id) + " shows it when the host is back"
-            )
-        raise
+        yield Heeded(sink, context, handle.id)
     finally:
         end_listening()
         client.on_line = before
-    note_end(context, handle.id, info)
-    return info
 
 
-class _Heeded:
+def note_failure(context: Workspace, handle: RunHandle, err: GpunbError, words: str = "") -> None:
+    """Record how a run ended that failed by `err`, and add what explains it; `words` end its stderr."""
+    if isinstance(err, RemoteCellError):
+        from gpunb.services.running import host_python
+
+        host_python.explain(err)
+    elif isinstance(err, JobFailed):
+        from gpunb.services.running import host_python
+
+        host_python.explain_job(err, words)
+    if handle.over:
+        note_end(context, handle.id, _state(handle))
+    elif handle.refused:  # it never began
+        context.ledger.finish_run(handle.id, "error")
+    elif isinstance(err, HostError):
+        err.hint = err.hint or (
+            "the run may go on there: " + typed("attach", handle.id) + " shows it when the host is back"
+        )
+
+
+class Heeded:
     """A sink that also keeps the end of stderr, and records that a run waits for an answer."""
 
     def __init__(self, sink: Sink, context: Workspace, run_id: str) -> None:

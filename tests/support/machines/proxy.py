@@ -112,8 +112,9 @@ class Proxy:
             client.close()
             return
         server.settimeout(None)
-        for sock in (client, server):
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        with contextlib.suppress(OSError):  # the client's may have been dropped meanwhile
+            for sock in (server, client):
+                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         with self._lock:
             self._sockets.add(server)
         if self._refuse:
