@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any
 
+from gpunb.errors import WrongState
 from gpunb.mcp.calls import harmless
 from gpunb.output.kept import KeptOutputs
 from gpunb.output.player import play_history
@@ -13,6 +14,8 @@ from gpunb.services.workspace import Workspace
 from gpunb.text import plain
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from gpunb.remote import RunInfo
 
 __all__ = ["IMAGES_MOST", "read", "state", "wait"]
@@ -31,9 +34,14 @@ def state(run: str) -> dict[str, Any]:
     ------
     GpunbError
         There is no such run, or its host can't be reached now.
+
+    Of a run whose session has ended the ledger knows how it ended.
     """
     with Workspace() as context:
-        session, run_id = runs.find(context, run, None)
+        try:
+            session, run_id = runs.find(context, run, None)
+        except WrongState:
+            return _ended(context, run)
         info = context.agent(session).run_info(run_id)
         runs.note_end(context, run_id, info)
         return _head(session.name, session.trust, info)
@@ -57,10 +65,13 @@ def read(run: str, since: int = 0) -> tuple[dict[str, Any], list[tuple[str, str]
     Raises
     ------
     GpunbError
-        As `state`.
+        As `state`; or the session has ended, and the output with it.
     """
     with Workspace() as context:
-        session, run_id = runs.find(context, run, None)
+        try:
+            session, run_id = runs.find(context, run, None)
+        except runs.RunKept as kept_here:
+            return _kept_here(_ended(context, run), kept_here.file, since), []
         client = context.agent(session)
         info = client.run_info(run_id)
         runs.note_end(context, run_id, info)
@@ -71,6 +82,32 @@ def read(run: str, since: int = 0) -> tuple[dict[str, Any], list[tuple[str, str]
     cut = max(0, len(text) - TEXT_MOST)
     head |= {"since": since, "next": info.last, "characters_left_out": cut, "about": DATA}
     return {**head, "quoted": text[cut:]}, pictures[:IMAGES_MOST]
+
+
+def _ended(context: Workspace, run: str) -> dict[str, Any]:
+    """How a run of an ended session stands; one that nobody saw end is over all the same.
+
+    Raises
+    ------
+    WrongState
+        The session has not ended: its next machine is on its way.
+    """
+    note = context.ledger.find_run(run)
+    session = context.ledger.get(note.session_id)
+    if session.alive:
+        runs.find(context, run, None)
+    state = "lost" if note.ended is None else note.state
+    why = f"{session.name} has ended"
+    head = {"id": note.id, "session": session.name, "trust": session.trust, "state": state, "over": True}
+    return {**head, "exit_code": None, "why": why}
+
+
+def _kept_here(head: dict[str, Any], file: Path, since: int) -> dict[str, Any]:
+    """The end of the text that was kept: it has no records, so it comes whole each time."""
+    text = plain(file.read_text("utf-8", "replace"))
+    cut = max(0, len(text) - TEXT_MOST)
+    head |= {"since": 0, "next": since, "characters_left_out": cut, "about": DATA}
+    return {**head, "quoted": text[cut:]}
 
 
 def _head(name: str, trust: str, info: RunInfo) -> dict[str, Any]:

@@ -145,7 +145,10 @@ class Tools:
     async def output(
         self, id: Id, since: Annotated[int, Field(ge=0)] = 0
     ) -> list[TextContent | ImageContent]:
-        """What a run has printed after record `since`, as quoted data, and its pictures."""
+        """What a run has printed after record `since`, as quoted data, and its pictures.
+
+        Of a run that a session ended with, the text that was kept; of others it is gone with their host.
+        """
         head, pictures = await to_thread.run_sync(outputs.read, id, since)
         text = TextContent(type="text", text=json.dumps(head, ensure_ascii=False))
         return [text, *(ImageContent(type="image", mime_type=kind, data=data) for kind, data in pictures)]

@@ -23,14 +23,19 @@ from support.rentals.clouds import simulated
 from support.rentals.supervisors import end_supervisors
 
 from gpunb import paths
-from gpunb.mcp import calls, tasks
+from gpunb.errors import RunNotFound, WrongState
+from gpunb.mcp import calls, outputs, tasks
+from gpunb.sessions.access.kept_output import output_file
 from gpunb.sessions.cost import limits_used
 from gpunb.sessions.ledger.sessions import Ledger
+from gpunb.sessions.model import RunNote
+from tests.sessions.conftest import world  # noqa: F401 - a fixture
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
 
     from gpunb.sim.cloud import Cloud
+    from tests.sessions.conftest import World
 
 TOOLS = (
     "offers rent sessions run_cell run_job wait output files_plan put_files get_files extend cost down "
@@ -336,3 +341,29 @@ def test_a_task_that_is_not_there(home: Path) -> None:
     for ident in ("task-0000", "task-../../etc", "task-"):
         with pytest.raises(BadInput, match="there is no task"):
             tasks.find(ident)
+
+
+def test_runs_of_ended_sessions(world: World) -> None:  # noqa: F811
+    """How they ended is known, and what a session ended with is kept: quoted data, as ever."""
+    session = world.rent()
+    for run, state in (("aaaaaaaa", "ok"), ("bbbbbbbb", "error"), ("cccccccc", "")):
+        world.ledger.add_run(RunNote(id=run, session_id=session.id, kind="job"))
+        if state:
+            world.ledger.finish_run(run, state)
+    file = output_file(session.id, "aaaaaaaa")
+    file.parent.mkdir(parents=True)
+    file.write_text("x" * outputs.TEXT_MOST + f"\n42\n{ORDER}\n", "utf-8")
+    world.down(session)
+    assert outputs.state("bbbbbbbb")["state"] == "error"
+    lost = outputs.wait("cccccccc", 60.0)
+    assert (lost["over"], lost["why"]) == (True, f"{session.name} has ended")
+    head, pictures = outputs.read("aaaaaaaa", since=7)
+    assert (head["state"], head["over"], head["next"], pictures) == ("ok", True, 7, [])
+    assert head["trust"] == session.trust
+    assert "42" in head["quoted"]
+    assert len(head["quoted"]) == outputs.TEXT_MOST < head["characters_left_out"] + outputs.TEXT_MOST
+    assert not MARKS & set(head["quoted"])
+    with pytest.raises(WrongState, match="its output with it"):
+        outputs.read("bbbbbbbb")
+    with pytest.raises(RunNotFound):
+        outputs.state("dddddddd")
