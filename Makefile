@@ -1,7 +1,7 @@
 # Everything that a developer types. A first call makes .venv; see docs/development.md.
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
-.PHONY: soak live attack fuzz audit peers help demo demo-clouds chaos chaos-real test test-fast lint format lab labextension wheel drops picture bench lock types clean
+.PHONY: soak live attack fuzz audit peers help demo demo-clouds chaos chaos-real test test-fast lint format lab labextension wheel drops docs picture bench lock types clean
 
 PY := .venv/bin/python
 # one worker a core; PYTEST="-n 0 -x -k ledger" replaces it
@@ -59,6 +59,9 @@ wheel: labextension ## dist/*.whl, with the JupyterLab extension in it
 drops: .venv/.ready-dev ## N=200 cuts of the line at random moments; SEED=... replays
 	@.ci/system-packages tests
 	@$(PY) -m tests.remote.drops --n $(or $(N),200) --seed $(or $(SEED),1)
+
+docs: .venv/.ready-dev ## the documentation's site in build/docs, warnings being errors
+	@$(PY) .ci/docs.py build/docs
 
 picture: .venv/.ready-dev ## docs/img/quickstart.png from the executed notebook, by a headless browser
 	@.ci/system-packages browser

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import itertools
 import re
+from functools import cache
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -11,6 +13,7 @@ import click
 from gpunb.cli import registry
 from gpunb.errors import (
     BadInput,
+    Cancelled,
     ConfirmationNeeded,
     GpunbError,
     SessionAmbiguous,
@@ -26,7 +29,7 @@ if TYPE_CHECKING:
 
     from gpunb.cli.context import Context
 
-__all__ = ["for_frontend", "say_bill", "usage_error"]
+__all__ = ["about", "code_of", "for_frontend", "paragraphs", "say_bill", "usage_error"]
 
 _ENDING = frozenset({"down", "stop"})
 
@@ -115,3 +118,32 @@ def usage_error(err: click.ClickException, command: str) -> BadInput:
         text = err.format_message().rstrip(".")
         message = f"{where}: {_EXTRA.sub(_too_many, text)}"
     return BadInput(message, hint=hint or f"{where} -h shows how it is used")
+
+
+#: Errors whose message is all that there is to say.
+_PLAIN = (BadInput, ConfirmationNeeded, Cancelled)
+
+
+@cache
+def paragraphs() -> dict[str, str]:
+    """Read the page: code -> its paragraph."""
+    page = Path(__file__).with_name("troubleshooting.md").read_text("utf-8")
+    parts = re.split(r"^## (\w+)\n", page, flags=re.MULTILINE)[1:]
+    return {code: text.strip().replace("`", "") for code, text in zip(parts[::2], parts[1::2], strict=True)}
+
+
+def about(word: str) -> str | None:
+    """Return the text for the code `word` in any case, None where it is no code."""
+    if not word.isalpha():
+        return None
+    for code, text in paragraphs().items():
+        if code.lower() == word.lower():
+            return f"{code}\n\n{text}"
+    return None
+
+
+def code_of(err: GpunbError) -> str | None:
+    """Return the code of `err` that has a paragraph which says more than its message, if there is one."""
+    if isinstance(err, _PLAIN):
+        return None
+    return next((kind.__name__ for kind in type(err).__mro__ if kind.__name__ in paragraphs()), None)

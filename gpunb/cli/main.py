@@ -14,8 +14,8 @@ import click
 
 from gpunb import __version__, log, paths
 from gpunb.cli.context import Context
-from gpunb.cli.failures import for_frontend, say_bill, usage_error
-from gpunb.cli.registry import RENAMED, LazyGroup, load, spelled, split
+from gpunb.cli.failures import about, code_of, for_frontend, say_bill, usage_error
+from gpunb.cli.registry import RENAMED, VERBS, LazyGroup, load, spelled, split
 from gpunb.errors import BadInput, Cancelled, GpunbError
 from gpunb.hints import typed
 from gpunb.presentation.result import Result
@@ -115,6 +115,8 @@ _NAMELESS: Any = getattr(click.exceptions, "NoArgsIsHelpError", ())
 def _invoke(args: list[str], context: Context) -> Result:
     name = "%gpu" if context.frontend == "notebook" else "gpunb"
     _tell_new_name(args, context)
+    if len(args) == 2 and args[0] == "help" and (told := _explained(args[1])) is not None:
+        return told
     args = spelled(args)
     verb, _ = split(args)
     try:
@@ -142,6 +144,15 @@ def _invoke(args: list[str], context: Context) -> Result:
 
         lease_warnings.tell(context)
     return found if isinstance(found, Result) else Result(found)
+
+
+def _explained(word: str) -> Result | None:
+    """Show what the error code `word` means; a verb's name is none."""
+    if word.lower() in VERBS or (text := about(word)) is None:
+        return None
+    from gpunb.presentation.result import Code
+
+    return Result(None, Code(text))
 
 
 def _as_json(args: Sequence[str]) -> bool:
@@ -263,6 +274,9 @@ def _show_error(err: GpunbError, *, as_json: bool) -> None:
     _say(f"error: {clean(first, lines=keep)}")
     for line in rest:
         _say(clean(line))
+    code = code_of(err) if sys.stderr.isatty() else None
+    if code:
+        _say(f"more: gpunb help {code}")
 
 
 def _say(line: str) -> None:
