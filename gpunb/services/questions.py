@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from gpunb.sessions.ledger.sessions import Ledger
     from gpunb.sessions.lifecycle import RentRequest
     from gpunb.sessions.lifecycle.agreement import Agreement
-    from gpunb.sessions.model import Lease, Session
+    from gpunb.sessions.model import Group, Lease, Session
 
 __all__ = [
     "budget_text",
@@ -30,6 +30,7 @@ __all__ = [
     "to_delete_volume",
     "to_down",
     "to_extend",
+    "to_extend_group",
     "to_forget",
     "to_reboot",
     "to_rent",
@@ -220,6 +221,33 @@ def to_extend(
         prompt=f"extend {session.name}?",
         usd=round(usd, 6) if math.isfinite(usd) else None,
         needed=session.usd_h > 0 and (usd > 0 or _longer(old.idle_s, new.idle_s) or count_ssh is True),
+    )
+
+
+def to_extend_group(ledger: Ledger, group: Group, lease: Lease, hours: float | None) -> Question:
+    """The question before the one lease of a group is extended; not needed if that costs nothing."""
+    members = [member for member in group.live if member.ready is not None]
+    old = members[0].lease if members else lease
+    usd = sum(member.usd_h for member in members) * (hours or 0.0)
+    more = (lease.budget_usd or 0.0) - (old.budget_usd or 0.0) if lease.budget_set else 0.0
+    parts = []
+    if hours is not None:
+        parts.append(f"{duration_text(hours * 3600.0)} more{f' for {money_text(usd)}' if usd > 0 else ''}")
+    if lease.idle_s != old.idle_s:
+        parts.append(f"{'no' if lease.idle_s is None else duration_text(lease.idle_s)} idle limit")
+    if lease.budget_usd != old.budget_usd:
+        was = f" (it was {money_text(old.budget_usd)})" if old.budget_usd is not None else ""
+        parts.append(f"a budget of {budget_text(lease) or 'no limit'}{was}")
+    if lease.count_ssh != old.count_ssh:
+        parts.append(f"logins that {'' if lease.count_ssh else 'do not '}count as activity")
+    spent = money_text(sum(ledger.cost(member.id).total for member in group.members))
+    return Question(
+        text=f"Give all {len(members)} members of {group.name} {', '.join(parts) or 'the same lease'}. "
+        f"They have cost {spent} so far.",
+        prompt=f"extend {group.name}?",
+        usd=round(max(usd, more), 6),
+        needed=any(member.usd_h > 0 for member in members)
+        and (usd > 0 or more > 0 or _longer(old.idle_s, lease.idle_s) or lease.count_ssh),
     )
 
 

@@ -9,10 +9,13 @@ import click
 
 from gpunb import units
 from gpunb.cli.command import DURATION, MONEY, OrNever, verb
+from gpunb.errors import BadInput
+from gpunb.hints import typed
 from gpunb.presentation.result import Fields, Note, Result
 
 if TYPE_CHECKING:
     from gpunb.cli.context import Context
+    from gpunb.sessions.model import Group
 
 __all__ = ["command"]
 
@@ -52,13 +55,19 @@ def command(
 
     if length is None and idle is None and budget is None and count_ssh is None:
         length = 3600.0
-    found = context.session(session)
     given: Any = {
         "hours": None if length is None else length / 3600,
         "idle_s": idle,
         "budget_usd": budget,
         "count_ssh": count_ssh,
     }
+    group = None if session is None else context.ledger.find_group(session)
+    if group is not None and group.alive:
+        return _extend_group(context, group, given, yes=yes)
+    found = context.session(session)
+    if found.group_id:
+        msg = f"extend: {found.name} has the lease of its group"
+        raise BadInput(msg, bill="nothing was changed", hint=typed("extend", found.group) + " extends all")
     if not context.confirm(to_extend(context.ledger, found, **given), yes=yes):
         return Result(
             {"session": found.name, "extended": False}, Note("nothing was changed", "dim"), exit_code=1
@@ -80,6 +89,34 @@ def command(
                     "budget left",
                     "no limit" if rest["budget_usd"] is None else units.money_text(rest["budget_usd"]),
                 ),
+            ]
+        ),
+    )
+
+
+def _extend_group(context: Context, group: Group, given: Any, *, yes: bool) -> Result:
+    """Extend the one lease of a group."""
+    from gpunb.presentation import tables
+    from gpunb.services.questions import to_extend_group
+    from gpunb.sessions.groups import extending
+
+    lease = extending.group_lease(context.ledger, group, **given)
+    question = to_extend_group(context.ledger, group, lease, given["hours"])
+    if not context.confirm(question, yes=yes):
+        row = {"session": group.name, "extended": False}
+        return Result(row, Note("nothing was changed", "dim"), exit_code=1)
+    with context.progress(f"extend {group.name}"):
+        group = extending.extend_group(context.ledger, group, lease)
+    first = extending.stays(group)[0]
+    rest = tables.left(first, context.ledger.cost(first.id), 0, time.time())
+    left_s, usd = rest["time_s"], rest["budget_usd"]
+    return Result(
+        {"session": group.name, "left": rest},
+        Note(f"{group.name} lives on", "ok"),
+        Fields(
+            [
+                ("time left", units.duration_text(left_s) if left_s is not None else "no limit"),
+                ("budget left", "no limit" if usd is None else units.money_text(usd)),
             ]
         ),
     )

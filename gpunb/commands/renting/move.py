@@ -9,6 +9,7 @@ import click
 from gpunb.cli import offer_options
 from gpunb.cli.command import no_use, verb
 from gpunb.cli.container_options import variables
+from gpunb.errors import BadInput
 from gpunb.presentation.result import Block, Note, Result
 from gpunb.units import bytes_text, files_text
 
@@ -62,6 +63,9 @@ def command(
     no_use("keeps the lease", "length")
     flags.pop("length")
     found = context.session(session)
+    if found.group_id:
+        msg = f"move: {found.name} is a member of a group, and keeps its machine"
+        raise BadInput(msg, bill="nothing was changed")
     target = moving.Target(
         query=query,
         disk=flags.pop("disk"),

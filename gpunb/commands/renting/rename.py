@@ -29,7 +29,11 @@ def command(context: Context, *, name: str, session: str | None) -> Result:
 
     valid_name(name)
     found = context.session(session)
-    if any(one.name == name and one.id != found.id for one in context.ledger.sessions()):
+    if found.group_id:
+        msg = f"rename: {found.name} is a member of a group, and keeps its name"
+        raise BadInput(msg, bill="nothing was changed")
+    taken = {one.name for one in context.ledger.sessions() if one.id != found.id}
+    if name in taken | {group.name for group in context.ledger.groups()}:
         msg = f"rename: the name {name!r} is taken by a live session"
         raise BadInput(msg, hint=typed("ps") + " shows the sessions")
     context.ledger.update(found.id, name=name)

@@ -10,15 +10,15 @@ import click
 
 from gpunb.cli import container_options, offer_options
 from gpunb.cli import save_template as templates
-from gpunb.cli.command import DURATION, MONEY, CloudOption, OrNever, verb
-from gpunb.errors import GpunbError
+from gpunb.cli.command import DURATION, MONEY, CloudOption, OrNever, no_use, verb
+from gpunb.errors import BadInput, GpunbError
 from gpunb.hints import typed
 from gpunb.presentation.result import Fields, Note, Opening, Result
 from gpunb.units import duration_text, hourly_text
 
 if TYPE_CHECKING:
     from gpunb.cli.context import Context
-    from gpunb.sessions.model import Session
+    from gpunb.sessions.model import Group, Session
 
 __all__ = ["command"]
 
@@ -29,7 +29,7 @@ __all__ = ["command"]
     undone="nothing was rented",
     example=(
         "rent --name demo --for 30m\nrent --gpu H100 --for 2h --idle 15m --budget 5 --cloud all\n"
-        "rent 'vram >= 80' --save out --yes"
+        "rent 'vram >= 80' --save out --yes\nrent --count 4 --gpu 4090 --name team --for 3h --budget 12"
     ),
 )
 @click.argument("query", nargs=-1, metavar="[QUERY...]")
@@ -40,6 +40,15 @@ __all__ = ["command"]
     help="This offer only: the id that `offers` shows; its beginning will do without --yes.",
 )
 @click.option("--name", metavar="NAME", help="What to call the session. [default: from the GPU]")
+@click.option(
+    "--count",
+    type=int,
+    metavar="N",
+    help="Rent N machines as a group with one lease: NAME.0, NAME.1 … All come, or none is kept.",
+)
+@click.option(
+    "--at-least", type=int, metavar="N", help="With --count: keep the group if so many of its machines come."
+)
 @click.option(
     "--idle",
     type=OrNever(DURATION, "never"),
@@ -91,6 +100,8 @@ def command(
     idle: float | None,
     budget: float | None,
     bid: float | None,
+    count: int | None,
+    at_least: int | None,
     count_ssh: bool,
     no_check: bool,
     python: str | None,
@@ -135,11 +146,20 @@ def command(
         volumes=volume,
         count_ssh=count_ssh,
         check=not no_check,
+        count=count,
+        at_least=at_least,
         inside=inside,
     )
+    if count is not None:
+        no_use("--count", "here")
+        group = renting_flow.rent_group(context, wish, yes=yes)
+        return _none() if group is None else _group_ready(context, group)
+    if at_least is not None:
+        msg = "rent --at-least: says how many of a group must come"
+        raise BadInput(msg, bill="nothing was rented", hint="add --count N")
     session = renting_flow.rent(context, wish, yes=yes)
     if session is None:
-        return Result({"rented": False}, Note("nothing was rented", "dim"), exit_code=1)
+        return _none()
     if project is not None:
         _bind(context, session, project)
     return _ready(context, session)
@@ -170,6 +190,39 @@ def _picker() -> Result:
     )
     result.opening = Opening("picker")
     return result
+
+
+def _none() -> Result:
+    return Result({"rented": False}, Note("nothing was rented", "dim"), exit_code=1)
+
+
+def _group_ready(context: Context, group: Group) -> Result:
+    from gpunb.presentation import tables
+    from gpunb.services.questions import budget_text
+
+    now = time.time()
+    ready = [member for member in group.live if member.ready is not None]
+    lease = ready[0].lease
+    costs = context.ledger.costs()
+    return Result(
+        {
+            "group": group.name,
+            "wanted": group.wanted,
+            "members": [tables.session_data(one, costs[one.id], [], now) for one in ready],
+        },
+        Note(f"{group.name} is ready with {len(ready)} of {group.wanted} members", "ok"),
+        Fields(
+            [
+                ("members", ", ".join(one.name for one in ready)),
+                ("price", hourly_text(sum(one.hourly for one in ready))),
+                ("time left", duration_text(max(0.0, (lease.deadline or now) - now))),
+                ("idle limit", duration_text(lease.idle_s) if lease.idle_s is not None else "never"),
+                ("budget", budget_text(lease)),
+                ("will fetch", ", ".join(ready[0].save)),
+                ("next", typed("run SCRIPT", "-s", ready[0].name) + "; " + typed("down", group.name)),
+            ]
+        ),
+    )
 
 
 def _ready(context: Context, session: Session) -> Result:

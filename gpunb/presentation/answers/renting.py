@@ -54,6 +54,14 @@ class TemplateSaved(TypedDict):
     changed: bool
 
 
+class GroupRented(TypedDict):
+    """A group that is ready (`rent --count`)."""
+
+    group: str
+    wanted: Annotated[int, about("how many machines were asked for")]
+    members: list[rows.SessionRow]
+
+
 class NotRented(TypedDict):
     """The answer was no, or a picker was opened."""
 
@@ -169,7 +177,7 @@ ANSWERS: Mapping[str, Any] = {
     | list[TemplateRow]
     | list[ReportRow]
     | list[BenchmarkRow],
-    "rent": rows.SessionRow | NotRented | TemplateSaved,
+    "rent": rows.SessionRow | GroupRented | NotRented | TemplateSaved,
     "extend": Extended,
     "stop": Stopped | list[Stopped],
     "start": Started | list[Started],

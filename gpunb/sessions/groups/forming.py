@@ -43,6 +43,7 @@ class _Forming:
         self.rent = rent
         self.timing = timing
         self.failed: dict[int, BaseException] = {}
+        self.reasons: dict[int, BaseException] = {}
         self.cancelled = False
         self._lock = threading.Lock()
 
@@ -58,6 +59,8 @@ class _Forming:
             self.rent(member)
         except Exception as err:  # noqa: BLE001 - told at the end, when all members are looked at
             with self._lock:
+                if not self.hopeless():  # else it is only the end that another one's failure has brought
+                    self.reasons[member.rank] = err
                 self.failed[member.rank] = err
                 self.cancelled = self.cancelled or isinstance(err.__cause__, KeyboardInterrupt)
         if self.hopeless():
@@ -172,9 +175,7 @@ def _none(work: _Forming) -> GpunbError:
     if work.cancelled:
         msg = f"the rental of {group.name} was cancelled"
         return Cancelled(msg, bill=bill, hint=typed("ps") + " shows the rest" if left else None)
-    reasons = "; ".join(
-        f"{group.name}.{rank}: {words(err)}" for rank, err in sorted(work.failed.items()) if _told(err)
-    )
+    reasons = "; ".join(f"{group.name}.{rank}: {words(err)}" for rank, err in sorted(work.reasons.items()))
     need = f"{group.at_least} of {group.wanted}" if group.at_least < group.wanted else f"all {group.wanted}"
     msg = f"{group.name} needs {need} members, and {came} came, which are ended: {reasons}"
     first = members[0].provider
@@ -185,11 +186,6 @@ def _none(work: _Forming) -> GpunbError:
         )
     hint = typed("offers") + " shows what is there now; --at-least N takes fewer"
     return OfferGone(msg, provider=first, bill=bill, hint=hint)
-
-
-def _told(err: BaseException) -> bool:
-    """Whether an error is a reason, and not only the end that another one's failure has brought."""
-    return not (isinstance(err, (Cancelled, WrongState)) and BROKEN_OFF in str(err))
 
 
 def broken_off(ledger: Ledger) -> dict[str, Due]:

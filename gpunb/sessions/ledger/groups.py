@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 
 from gpunb.errors import BadInput, SessionNotFound
 from gpunb.hints import typed
-from gpunb.sessions.ledger.rows import session_of
+from gpunb.sessions.ledger.rows import session_of, set_fields
 from gpunb.sessions.ledger.successors import Successors, free_name, insert, names_taken
-from gpunb.sessions.model import Group, Session
+from gpunb.sessions.model import Group, Lease, Session
 
 if TYPE_CHECKING:
     import sqlite3
@@ -79,6 +79,17 @@ class Groups(Successors):
             db.execute(
                 "UPDATE groups SET formed = ? WHERE id = ? AND formed IS NULL", (self.clock.time(), group_id)
             )
+
+    def lease_group(
+        self, lease: Lease, members: Sequence[str], *, admit: Callable[[str], None] | None = None
+    ) -> None:
+        """Give these members one lease: all of them, or none if `admit` raises for one."""
+        with self._write() as db:
+            for member in members:
+                set_fields(db, member, {"lease": lease})
+            for member in members if admit is not None else ():
+                if admit is not None:
+                    admit(member)
 
     def groups(self, *, alive: bool = True) -> list[Group]:
         """The groups with members that may still cost something, or all, oldest first."""
