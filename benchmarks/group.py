@@ -30,6 +30,7 @@ def ours() -> Iterator[Callable[[], None]]:
     """Run `pass` on all members of a group of local instances, which are destroyed afterwards."""
     import gpunb
     from gpunb.output.group_screen import GroupScreen
+    from gpunb.python_api import process_end
     from gpunb.python_api.frontend import PythonFrontend
     from gpunb.services.ranks import cells
     from gpunb.services.ranks.members import Member, Members
@@ -51,6 +52,8 @@ def ours() -> Iterator[Callable[[], None]]:
         finally:
             with ThreadPoolExecutor(SIZE) as pool:
                 list(pool.map(lambda session: session.down(), made))
+            for session in made:
+                process_end.left(session)
             os.environ.pop("GPUNB_HOME")
             if before is not None:
                 os.environ["GPUNB_HOME"] = before
