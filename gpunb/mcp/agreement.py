@@ -7,11 +7,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from anyio import to_thread
-from pydantic import BaseModel, Field
 
 from gpunb.errors import ConfirmationNeeded, GpunbError
 from gpunb.hints import typed
-from gpunb.mcp import calls
+from gpunb.mcp import calls, elicitation
 from gpunb.text import plain
 
 if TYPE_CHECKING:
@@ -23,12 +22,6 @@ __all__ = ["agreed", "inside", "own"]
 
 
 PREFIX = "this needs a confirmation, and no question can be asked here. "
-
-
-class Yes(BaseModel):
-    """A person's answer to the question."""
-
-    yes: bool = Field(description="Whether it is to be done")
 
 
 def own(name: str, what: str) -> None:
@@ -78,7 +71,9 @@ async def agreed(
     Raises
     ------
     GpunbError
-        The verb refuses it; or a person must say yes, and can't here, or said no.
+        The verb refuses it; or a person must say yes, and can't here, or did not.
+    Asked
+        The client puts the question, and calls again with the answer.
     """
     from gpunb.settings import load
 
@@ -93,16 +88,8 @@ async def agreed(
         )
     question = plain(found.error.get("message")).removeprefix(PREFIX)
     line = shlex.join(["gpunb", *argv])
-    capabilities = context.client_capabilities
-    if capabilities is None or capabilities.elicitation is None:
-        msg = f"a person must confirm this ([agent] confirm), and this client can't ask: {question}"
+    why = await elicitation.asked(context, question, line)
+    if why:
+        msg = f"{why}: {question}"
         raise ConfirmationNeeded(msg, bill="nothing was changed", hint=f"a person can type: {line}")
-    try:
-        answer = await context.elicit(question, Yes)
-    except Exception as err:
-        msg = f"a person must confirm this, and the client could not ask: {question}"
-        raise ConfirmationNeeded(msg, bill="nothing was changed", hint=f"a person can type: {line}") from err
-    if answer.action != "accept" or not answer.data.yes:
-        msg = f"the answer was no: {question}"
-        raise ConfirmationNeeded(msg, bill="nothing was changed")
     return [*argv, "--yes"], None

@@ -13,7 +13,7 @@ from mcp.types import ImageContent, TextContent
 from pydantic import Field
 
 from gpunb.errors import BadInput, GpunbError
-from gpunb.mcp import agreement, calls, outputs, tasks
+from gpunb.mcp import agreement, calls, elicitation, outputs, tasks
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -35,12 +35,14 @@ Dollars = Annotated[float, Field(gt=0, le=100_000, description="US dollars that 
 
 
 def _told(tool: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
-    """Turn gpunb's errors into the SDK's: message, bill and next step."""
+    """Turn gpunb's errors into the SDK's, message, bill and next step, and its questions into results."""
 
     @functools.wraps(tool)
     async def call(*args: Any, **more: Any) -> Any:
         try:
             return await tool(*args, **more)
+        except elicitation.Asked as asked:
+            return asked.result
         except GpunbError as err:
             shown = calls.Answer(error={"message": err.message, "bill": err.bill, "next": err.hint})
             raise ToolError(shown.text) from err

@@ -57,7 +57,7 @@ print({ORDER!a})
 print({FAKE!a})
 display(Image(base64.b64decode('{PIXEL}')))
 """
-RENTS = 10
+RENTS = 50
 USD_H = 0.6  # one of the simulated RTX 4090 fits below it, two never
 CAPS = f"[agent]\nusd_h = {USD_H}\nusd_day = 1.3\nmax_hours = 5\n"
 # a client that asks for everything at once, and is killed while it waits
@@ -230,7 +230,14 @@ async def after_the_race(cloud: Cloud, rents: list[str]) -> str:
         (made,) = [end for end in ends if end["state"] == "done"]
         refused = [end["error"] for end in ends if end["state"] == "failed"]
         assert len(refused) == RENTS - 1
-        assert all("your cap agent.usd_h = $0.60" in error for error in refused), refused
+        # so many searches a minute the cloud refuses by itself
+        capped = [error for error in refused if "your cap agent.usd_h = $0.60" in error]
+        early = [error for error in refused if "came too soon" in error]
+        assert len(capped) + len(early) == len(refused), refused
+        assert len(capped) > RENTS / 2
+        assert all("nothing is rented" in error or "nothing was rented" in error for error in refused), (
+            refused
+        )
         (row,) = (await agent.call("sessions"))["sessions"]
         assert (row["name"], row["state"]) == (made["result"]["name"], "ready")
         assert "agent:coder" in row["renter"]
@@ -304,10 +311,10 @@ async def what_a_person_confirms(cloud: Cloud, name: str) -> None:
         said = await agent.call("rent", **wish)
         assert "this client can't ask" in said
         assert "a person can type: gpunb rent --budget=2.00" in said
-    async with connected(mode="legacy", elicitation_callback=ask) as agent:
+    async with connected(elicitation_callback=ask) as agent:
         assert "the answer was no" in await agent.call("rent", **wish)
-        late = await agent.task("rent", **wish)
-        assert "your cap agent.usd_h" in late["error"], "lowered between question and answer"
+        late = await agent.call("rent", **wish)
+        assert "your cap agent.usd_h" in str(late), "lowered between question and answer"
         (row,) = (await agent.call("sessions"))["sessions"]
         with Ledger.open() as ledger:  # as if a person had rented it
             ledger.update(row["id"], renter="shell:here/1")
