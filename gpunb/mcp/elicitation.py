@@ -95,7 +95,7 @@ async def asked(context: Context[Any], question: str, line: str) -> str:
 
 
 def _by_rounds(context: Context[Any], question: str, line: str) -> str:
-    # what a rental costs is in the question; those of an end and an extension tell the cost so far, which grows
+    # a rental's question tells its price; those of an end and an extension the cost so far, which grows
     text = f"{line}\n{question}" if line.startswith("gpunb rent ") else line
     now = time.monotonic()
     answer = (context.input_responses or {}).get(KEY)
