@@ -126,6 +126,7 @@ class DeepInfraProvider(Provider, SshKeys, Terms):
 
     name: ClassVar[str] = "deepinfra"
     title: ClassVar[str] = "DeepInfra"
+    key_page: ClassVar[str] = "https://deepinfra.com/dash/api_keys"
     key_variable: ClassVar[str] = "DEEPINFRA_TOKEN"
     simulation: ClassVar[str] = "gpunb.sim.deepinfra:DeepInfraCloud"
     capabilities: ClassVar[frozenset[Capability]] = frozenset(

@@ -75,6 +75,7 @@ class FluenceProvider(Provider, SshKeys, Images, Templates):
 
     name: ClassVar[str] = NAME
     title: ClassVar[str] = TITLE
+    key_page: ClassVar[str] = "https://console.fluence.network/settings/api-keys"
     key_variable: ClassVar[str] = "FLUENCE_API_KEY"
     simulation: ClassVar[str] = "gpunb.sim.fluence.cloud:FluenceCloud"
     capabilities: ClassVar[frozenset[Capability]] = frozenset(

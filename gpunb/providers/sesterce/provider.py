@@ -51,6 +51,8 @@ class SesterceProvider(Provider, SshKeys, VolumeMarket):
 
     name: ClassVar[str] = "sesterce"
     title: ClassVar[str] = "Sesterce"
+    # its console; no page of Sesterce's names the one for keys
+    key_page: ClassVar[str] = "https://cloud.sesterce.com"
     key_variable: ClassVar[str] = "SESTERCE_API_KEY"
     simulation: ClassVar[str] = "gpunb.sim.sesterce:SesterceCloud"
     capabilities: ClassVar[frozenset[Capability]] = frozenset(

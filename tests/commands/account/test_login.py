@@ -180,7 +180,11 @@ class TestBadInput:
             (["login", "vats"], ["no provider 'vats'", "did you mean vast"]),
             (["login", "local"], ["needs no key"]),
             (["login", "vast"], ["no terminal to ask", "--stdin"]),
-            *((["login", name], [provider_class(name).key_page]) for name in names() if name not in NO_KEY),
+            *(
+                (["login", name], ["a key is made at https://", provider_class(name).key_page])
+                for name in names()
+                if name not in NO_KEY
+            ),
             (["login", "fluence", "--scoped"], ["Fluence can't make a key that may do less; Vast.ai can"]),
             (["login", "vast", "--accept-terms"], ["Vast.ai can't show terms to accept here; DeepInfra can"]),
             (["logout", "nobody"], ["no provider 'nobody'"]),
