@@ -7,6 +7,8 @@ Run as ``odd_disk.py KIND FOLDER MOUNTPOINT``; tests use `odd_disk`. Kinds:
 - ``fat``: no modes, no links, times in steps of two seconds
 - ``no-replace``: no renaming over what is there
 - ``no-rename``: no renaming at all
+- ``nfs``: times in whole seconds, owners stay, and a file that is removed while it is open stays as a hidden
+  one, so that its folder can't be removed; locks are the kernel's own here
 """
 
 from __future__ import annotations
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
 
 KINDS = ("no-times", "no-modes", "fat")
 NO_RENAME = ("no-replace", "no-rename")
+NFS = "nfs"
 
 
 def usable() -> bool:
@@ -38,10 +41,12 @@ def usable() -> bool:
 
 
 @contextlib.contextmanager
-def odd_disk(kind: str, root: Path) -> Iterator[Path]:
-    """A folder on such a disk, below `root`."""
-    backing, mount = root / f"{kind}-backing", root / f"{kind}-disk"
-    backing.mkdir(parents=True)
+def odd_disk(kind: str, root: Path, *, over: Path | None = None) -> Iterator[Path]:
+    """A folder on such a disk, below `root`; or the folder `over`, with what is in it."""
+    backing, mount = root / f"{kind}-backing", over or root / f"{kind}-disk"
+    if over is not None:
+        over.rename(backing)
+    backing.mkdir(parents=True, exist_ok=True)
     mount.mkdir()
     process = subprocess.Popen([sys.executable, __file__, kind, str(backing), str(mount)])
     try:
@@ -73,11 +78,24 @@ def _main(  # noqa: C901 - one class of many small methods
             if kind == "fat":
                 found["st_mtime"] = int(facts.st_mtime) // 2 * 2
                 found["st_mode"] = (facts.st_mode & ~0o777) | 0o755
+            if kind == NFS:
+                found |= {name: int(found[name]) for name in ("st_atime", "st_mtime", "st_ctime")}
             return found
+
+        def chown(self, path: str, uid: int, gid: int) -> None:
+            now = os.lstat(self._real(path))
+            if uid not in {-1, now.st_uid} or gid not in {-1, now.st_gid}:
+                raise FuseOSError(errno.EPERM)
+
+        def mknod(self, path: str, mode: int, dev: int) -> None:
+            os.mknod(self._real(path), mode, dev)
+
+        def link(self, target: str, source: str) -> None:
+            os.link(self._real(source), self._real(target))
 
         def chmod(self, path: str, mode: int) -> int:
             now = os.lstat(self._real(path)).st_mode
-            if kind in NO_RENAME:
+            if kind in {*NO_RENAME, NFS}:
                 os.chmod(self._real(path), mode)
             elif kind != "fat" and mode & 0o7777 != now & 0o7777:
                 raise FuseOSError(errno.EPERM)

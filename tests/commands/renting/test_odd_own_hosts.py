@@ -7,6 +7,7 @@ import json
 import os
 import shlex
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -16,6 +17,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.support import odd_disk
 from tests.support.machines import own_hosts
 
 if TYPE_CHECKING:
@@ -227,6 +229,60 @@ def _times_are_ours(gpunb: Gpunb) -> None:
     (session,) = json.loads(gpunb("ps", "--json").out)
     times |= {"ready": session["created"], "deadline": session["lease"]["deadline"] - 1800}
     assert times == {name: pytest.approx(now, abs=600) for name in times}
+
+
+def _without_locks(lab: own_hosts.OwnHost) -> str:
+    """A Python whose programs get no flock(2), as on a mount without a lock server."""
+    venv.create(lab.root / "venv", symlinks=True)
+    (packages,) = (lab.root / "venv").glob("lib/python*/site-packages")
+    here = [one for one in sys.path if "site-packages" in one]
+    (packages / "unlocked.py").write_text(UNLOCKED)
+    (packages / "unlocked.pth").write_text("\n".join([*here, "import unlocked", ""]))
+    return str(lab.root / "venv/bin/python")
+
+
+UNLOCKED = """
+import errno, fcntl
+
+def flock(*_):
+    raise OSError(errno.ENOLCK, "No locks available")
+
+fcntl.flock = flock
+"""
+WRITES = """
+import os, sqlite3
+kept = open("kept", "w+"); kept.write("still here"); kept.flush(); os.remove("kept")
+with sqlite3.connect("rows.db", isolation_level=None) as rows:
+    rows.execute("create table numbers (n)")
+    rows.executemany("insert into numbers values (?)", [(n,) for n in range(100)])
+kept.seek(0)
+print(kept.read(), *rows.execute("select sum(n) from numbers").fetchone())
+hidden = [name for name in os.listdir() if name.startswith(".fuse_hidden")]
+print(len(hidden), "hidden")
+"""
+
+
+def test_a_home_on_nfs(gpunb: Gpunb, odd: Callable[..., own_hosts.OwnHost]) -> None:
+    """No locks, times in seconds, removed files that stay while they are open: those of the agent, too."""
+    if not odd_disk.usable():
+        pytest.skip("no FUSE here")
+    lab = odd()
+    python = _without_locks(lab)
+    with odd_disk.odd_disk(odd_disk.NFS, lab.root, over=lab.home):
+        used(gpunb, lab, python=python, ask=lambda gpunb: _writes(gpunb, lab))
+        assert not list(lab.home.rglob(".fuse_hidden*"))
+
+
+def _writes(gpunb: Gpunb, lab: own_hosts.OwnHost) -> None:
+    said = gpunb("cell", "lab", "-c", WRITES)
+    assert said.out == "still here 4950\n1 hidden\n", said.err
+    (agent,) = lab.home.glob(".gpunb/s/*/agent.json")
+    os.kill(json.loads(agent.read_text())["pid"], signal.SIGKILL)
+    again = gpunb("cell", "lab", "-c", "print(len(hidden), 'is known')")
+    assert again.out == "1 is known\n", again.err
+    (last, first, *_) = json.loads(gpunb("runs", "lab", "--json").out)
+    for run, text in ((first, said.out), (last, again.out)):
+        assert gpunb("logs", run["id"]).out == text, "the journals are whole"
 
 
 @root
