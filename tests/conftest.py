@@ -72,7 +72,7 @@ def rented_from(home: Path, tmp_path: Path) -> Iterator[None]:
     if not own_hosts.wanted():
         yield
         return
-    with own_hosts.the_cloud(home, tmp_path / "own-host"):
+    with own_hosts.the_cloud(home, tmp_path):
         yield
 
 

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from gpunb.providers.local import LocalProvider
 from gpunb.sessions.access import host_access
+from tests.support.machines import own_hosts
 
 if TYPE_CHECKING:
     from support.machines.terminal import Gpunb
@@ -58,9 +58,9 @@ def test_the_whole_story(demo: Gpunb, home: Path) -> None:
     assert (session["name"], session["state"], session["running"]) == ("demo", "ready", [])
     down = demo("down", "--yes")
     assert down.code == 0, down.err
-    for word in ("receipt: demo", "cost", "$0.00", "1, of them 1 ok", "confirmed by local at"):
+    for word in ("receipt: demo", "cost", "$0.00", "1, of them 1 ok", f"confirmed by {own_hosts.CLOUD} at"):
         assert word in down.out
-    assert LocalProvider().instances() == []
+    assert own_hosts.instances() == []
     assert "nothing is rented" in demo("ps").out
     (ended,) = demo("ps", "--all", "--json").json
     assert ended["state"] == "gone"
@@ -218,6 +218,7 @@ def test_extend_show_and_ssh(demo: Gpunb) -> None:
     assert "--count-ssh" not in block.out
 
 
+@own_hosts.only_local
 def test_stop_and_start(demo: Gpunb) -> None:
     assert demo("exec", "--", "sh", "-c", "echo kept > note").code == 0
     stopped = demo("stop", "--yes")
@@ -229,9 +230,10 @@ def test_stop_and_start(demo: Gpunb) -> None:
     assert demo("exec", "--", "cat", "note").out == "kept\n"
 
 
+@own_hosts.only_local
 @pytest.mark.parametrize("noticed", [False, True])
 def test_host_dies_between_verbs(demo: Gpunb, noticed: bool) -> None:
-    (instance,) = LocalProvider().instances()
+    (instance,) = own_hosts.instances()
     assert demo("exec", "--", "true").code == 0
     running = json.loads((Path(str(instance.raw["directory"])) / "running.json").read_text())
     os.kill(running["pid"], signal.SIGKILL)

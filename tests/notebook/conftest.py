@@ -21,7 +21,7 @@ def work(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def new_notebook(home: Path, work: Path) -> Iterator[Callable[[], Notebook]]:
+def new_notebook(home: Path, rented_from: None, work: Path) -> Iterator[Callable[[], Notebook]]:
     """Starts kernels; all are gone afterwards."""
     made: list[Notebook] = []
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from gpunb.providers.local import LocalProvider
+from tests.support.machines import own_hosts
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -49,17 +49,18 @@ def test_the_whole_story(rented: Notebook, work: Path) -> None:
     down = rented.run("%gpu down --yes")
     assert down.status == "ok", down.error
     assert "receipt: demo" in down.plain
-    assert LocalProvider().instances() == []
+    assert own_hosts.instances() == []
 
 
 def test_an_answer_is_shown_once_as_html_with_its_text(rented: Notebook) -> None:
-    for line in ("%gpu", "%gpu show", "%gpu offers --cloud local"):
+    for line in ("%gpu", "%gpu show", "%gpu offers"):
         shown = rented.run(line)
         assert len(shown.bundles) == 1, line
         assert "<table" in shown.bundles[0]["text/html"]
-        assert "local" in shown.bundles[0]["text/plain"]
+        assert own_hosts.CLOUD in shown.bundles[0]["text/plain"]
 
 
+@own_hosts.only_local
 def test_a_new_kernel_is_told_before_its_first_name_error(rented: Notebook) -> None:
     """After stop and start; and the session as the first word of the verbs that a notebook types."""
     assert "new kernel" not in rented.run("%%gpu\nx = 1").text
@@ -235,8 +236,8 @@ def test_another_kernel_plays_the_cell_whole(rented: Notebook, new_notebook: Cal
 
 def test_host_dies_between_cells(rented: Notebook) -> None:
     assert rented.run("%%gpu\nx = 1").status == "ok"
-    (instance,) = LocalProvider().instances()
-    LocalProvider().destroy(instance.id)
+    (instance,) = own_hosts.instances()
+    own_hosts.provider().destroy(instance.id)
     failed = rented.run("%%gpu --name late\nprint(x)", seconds=110)
     assert failed.status == "error"
     plain = re.sub(r"\x1b\[[0-9;]*m", "", failed.error)

@@ -20,6 +20,8 @@ import pytest
 from jupyter_client.manager import KernelManager
 from support.rentals.supervisors import end_supervisors
 
+from tests.support.machines import own_hosts
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -232,7 +234,6 @@ def _joined(messages: list[tuple[Any, ...]]) -> list[tuple[Any, ...]]:
 def fronts() -> Iterator[dict[str, Front]]:
     """The four kernels, three hosts' and the one here: twice, since %%gpu adds a line to its cells."""
     from gpunb.cli.main import invoke
-    from gpunb.providers.local import LocalProvider
     from gpunb.sessions.access import host_access
     from gpunb.sessions.integrations import kernelspecs
     from gpunb.sessions.ledger.sessions import Ledger
@@ -243,6 +244,8 @@ def fronts() -> Iterator[dict[str, Front]]:
         patch.setenv("GPUNB_HOME", str(short / "home"))
         patch.setenv("JUPYTER_DATA_DIR", str(short / "jupyter"))
         patch.setenv("JPY_SESSION_NAME", str(short / "book.ipynb"))
+        cloud = own_hosts.the_cloud(short / "home", short) if own_hosts.wanted() else contextlib.nullcontext()
+        cloud.__enter__()
         try:
             for name in ("magic", "on"):
                 invoke(f"rent --name {name} --for 30m --yes", frontend="terminal")
@@ -260,9 +263,9 @@ def fronts() -> Iterator[dict[str, Front]]:
             invoke("down --all --yes", frontend="terminal")
             host_access.close_all()
             end_supervisors(short / "home")
-            provider = LocalProvider()
-            for instance in provider.instances():
-                provider.destroy(instance.id)
+            for instance in own_hosts.instances():
+                own_hosts.provider().destroy(instance.id)
+            cloud.__exit__(None, None, None)
             shutil.rmtree(short, ignore_errors=True)
 
 
@@ -331,7 +334,7 @@ def test_what_differs(fronts: dict[str, Front]) -> None:
 
     folder = "import os; print(os.getcwd(), os.environ.get('JPY_SESSION_NAME'))"
     assert "book.ipynb" in says(here, folder)
-    assert "/local/" in says(magic, folder)
+    assert own_hosts.HOME in says(magic, folder)
     assert "None" in says(magic, folder)
     assert "# %%gpu" in says(magic, "In[-1]")
     says(magic, "'only there'")

@@ -28,6 +28,7 @@ from gpunb.output import TextSink, show
 from gpunb.sessions.access import host_access
 from gpunb.sessions.integrations import kernelspecs
 from gpunb.sessions.ledger.sessions import Ledger
+from tests.support.machines import own_hosts
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -39,7 +40,7 @@ pytestmark = pytest.mark.slow
 
 
 @pytest.fixture
-def session(home: Path) -> Iterator[Session]:
+def session(home: Path, rented_from: None) -> Iterator[Session]:
     invoke("rent --name trainer --for 30m --yes", frontend="terminal")
     with Ledger.open() as ledger:
         found = ledger.find("trainer")
@@ -362,9 +363,9 @@ def test_jupyters_own_commands_run_files_there(name: str, tmp_path: Path) -> Non
     (tmp_path / "bad.py").write_text("print('before')\n1 / 0\n")
     ran = jupyter("run", "--kernel", name, "good.py")
     assert ran.returncode == 0, ran.stderr
-    assert "/local/" in ran.stdout
+    assert own_hosts.HOME in ran.stdout
     ran = jupyter("run", f"--kernel={name}", text=where)
-    assert "/local/" in ran.stdout, ran.stderr
+    assert own_hosts.HOME in ran.stdout, ran.stderr
     ran = jupyter("run", f"--kernel={name}", "bad.py")
     assert ran.returncode == 1
     assert "before" in ran.stdout
@@ -373,7 +374,7 @@ def test_jupyters_own_commands_run_files_there(name: str, tmp_path: Path) -> Non
     nbformat.write(book, tmp_path / "book.ipynb")
     ran = jupyter("execute", f"--kernel_name={name}", "--output=out.ipynb", "book.ipynb")
     assert ran.returncode == 0, ran.stderr
-    assert "/local/" in nbformat.read(tmp_path / "out.ipynb", as_version=4).cells[0].outputs[0].text
+    assert own_hosts.HOME in nbformat.read(tmp_path / "out.ipynb", as_version=4).cells[0].outputs[0].text
 
 
 def test_the_kernel_starts_in_the_bound_folder(

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 @pytest.fixture
-def work(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+def work(home: Path, rented_from: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """An empty working folder; afterwards no connection and no supervisor is left."""
     folder = tmp_path / "work"
     folder.mkdir()
@@ -28,7 +28,7 @@ def work(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterato
 
 
 @pytest.fixture
-def session(work: Path, rented_from: None) -> Iterator[gpunb.Session]:
-    """A live session on this machine, which ends with the test."""
+def session(work: Path) -> Iterator[gpunb.Session]:
+    """A live session, which ends with the test."""
     with gpunb.rent(hours=0.5, name="demo") as made:
         yield made

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from gpunb.providers.local import LocalProvider
+from tests.support.machines import own_hosts
 
 PAGE = Path(__file__).parents[2] / "docs" / "python-api.md"
 
@@ -29,4 +29,4 @@ def test_the_examples_of_the_page_run(work: Path) -> None:
         [sys.executable, "page.py"], cwd=work, env=os.environ, capture_output=True, text=True, timeout=280
     )
     assert done.returncode == 0, done.stderr
-    assert LocalProvider().instances() == []
+    assert own_hosts.instances() == []

@@ -17,8 +17,8 @@ import pytest
 
 import gpunb
 from gpunb.errors import BadInput, RemoteCellError, RunTimeout, VariableError
-from gpunb.providers.local import LocalProvider
 from gpunb.python_api.frontend import frontend
+from tests.support.machines import own_hosts
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -321,13 +321,13 @@ def test_a_function_that_rents_for_itself(work: Path) -> None:
         gpunb.function(gpuu="L4")
     with pytest.raises(BadInput, match="budget=-1 must be an amount"):
         gpunb.function(budget=-1)
-    bad = gpunb.function(cloud="local")(uses_a_file)
+    bad = gpunb.function(cloud=own_hosts.CLOUD)(uses_a_file)
     with pytest.raises(BadInput, match="ANONYMOUS"):
         bad(1)
     assert gpunb.sessions() == [], "nothing is paid for what can't run"
     assert bad.down() is None
 
-    @gpunb.function(cloud="local", hours=0.5, name="fit", save="out")
+    @gpunb.function(cloud=own_hosts.CLOUD, hours=0.5, name="fit", save="out")
     def train(rate: float) -> float:
         import pathlib
 
@@ -340,7 +340,7 @@ def test_a_function_that_rents_for_itself(work: Path) -> None:
         assert list(train.map([1, 2, 3])) == [2, 4, 6]
         assert [one.name for one in gpunb.sessions()] == ["fit"]
     assert (work / "out" / "rate").read_text() == "3"
-    assert LocalProvider().instances() == []
+    assert own_hosts.instances() == []
 
 
 def uses_a_file(x: int) -> int:

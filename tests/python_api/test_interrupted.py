@@ -13,7 +13,7 @@ import pytest
 
 import gpunb
 from gpunb.errors import Cancelled, GpunbError
-from gpunb.providers.local import LocalProvider
+from tests.support.machines import own_hosts
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -24,11 +24,11 @@ pytestmark = pytest.mark.slow
 
 ENDS = """
 import gpunb
-block = gpunb.rent(cloud="local", hours=0.5, name="block", save="out").__enter__()
+block = gpunb.rent(cloud="CLOUD", hours=0.5, name="block", save="out").__enter__()
 block.exec("sh", "-c", "mkdir -p out; echo 0.9 > out/accuracy").check()
-plain = gpunb.rent(cloud="local", hours=0.5, name="plain")
+plain = gpunb.rent(cloud="CLOUD", hours=0.5, name="plain")
 raise SystemExit("the program ends here")
-"""
+""".replace("CLOUD", own_hosts.CLOUD)
 
 
 def press(when: Callable[[], object]) -> AbstractContextManager[None]:
@@ -73,13 +73,13 @@ def test_a_process_that_ends_in_a_block_ends_its_session(work: Path) -> None:
     assert "gpunb down plain ends it" in done.stderr
     assert "block" not in done.stderr
     left.down()
-    assert LocalProvider().instances() == []
+    assert own_hosts.instances() == []
 
 
 def test_ctrl_c_while_it_rents_leaves_nothing(work: Path) -> None:
-    with press(lambda: LocalProvider().instances()), pytest.raises((Cancelled, KeyboardInterrupt)):
-        gpunb.rent(cloud="local", hours=0.5)
-    assert LocalProvider().instances() == []
+    with press(own_hosts.instances), pytest.raises((Cancelled, KeyboardInterrupt)):
+        gpunb.rent(cloud=own_hosts.CLOUD, hours=0.5)
+    assert own_hosts.instances() == []
     assert gpunb.sessions() == []
 
 
@@ -107,7 +107,7 @@ def test_a_host_that_is_gone_ends_each_call(session: gpunb.Session, work: Path) 
     until = time.monotonic() + 60.0
     while not began.exists() and time.monotonic() < until:
         time.sleep(0.05)
-    LocalProvider().destroy(session.record.instance_id)
+    own_hosts.provider().destroy(session.record.instance_id)
     errors = [one.exception(timeout=240) for one in futures]
     assert all(isinstance(one, GpunbError) and "demo" in str(one) for one in errors), errors
     assert all("next: gpunb show demo" in str(one) for one in errors), errors

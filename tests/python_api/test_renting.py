@@ -10,7 +10,7 @@ import pytest
 
 import gpunb
 from gpunb.errors import BadInput, RemoteCellError, SessionNotFound, SessionOver, SyncError, WrongState
-from gpunb.providers.local import LocalProvider
+from tests.support.machines import own_hosts
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -39,25 +39,27 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
 @pytest.mark.parametrize(("terms", "says"), REFUSED.values(), ids=REFUSED)
 def test_what_breaks_a_rule_rents_nothing(work: Path, terms: dict[str, Any], says: str) -> None:
     with pytest.raises(BadInput, match=says):
-        gpunb.rent(cloud="local", **terms)
+        gpunb.rent(cloud=own_hosts.CLOUD, **terms)
     assert gpunb.sessions() == []
-    assert LocalProvider().instances() == []
+    assert own_hosts.instances() == []
 
 
 def test_offers_show_themselves(work: Path) -> None:
-    found = gpunb.offers(cloud="local", hours=dt.timedelta(hours=3))
+    found = gpunb.offers(cloud=own_hosts.CLOUD, hours=dt.timedelta(hours=3))
     (one,) = found
-    assert (one.provider, one.trust, one.usd_h, found.matched) == ("local", "own", 0.0, 1)
+    assert (one.provider, one.trust, one.usd_h, found.matched) == (own_hosts.CLOUD, "own", 0.0, 1)
     assert "<table" in found._repr_html_()
     assert list(found.to_dataframe()["id"]) == [one.id]
-    assert gpunb.offers(cloud="local", gpu="H100") == []
+    assert gpunb.offers(cloud=own_hosts.CLOUD, gpu="H100") == []
     with pytest.raises(BadInput, match="limit=0 must be a number from 1 up"):
         gpunb.offers(limit=0)
 
 
 def test_the_block_ends_the_session_results_first(work: Path) -> None:
-    (offer,) = gpunb.offers(cloud="local")
-    with gpunb.rent(offer=offer, cloud="local", hours="30m", idle="never", save="out", name="fit") as s:
+    (offer,) = gpunb.offers(cloud=own_hosts.CLOUD)
+    with gpunb.rent(
+        offer=offer, cloud=own_hosts.CLOUD, hours="30m", idle="never", save="out", name="fit"
+    ) as s:
         assert gpunb.session().id == gpunb.session("fit").id == gpunb.sessions()["fit"].id == s.id
         assert "fit" in s._repr_html_()
         assert "fit" in gpunb.sessions()._repr_html_()
@@ -68,7 +70,7 @@ def test_the_block_ends_the_session_results_first(work: Path) -> None:
         assert s.record.armed == lease.mark, "the host has the lease before the call returns"
         s.exec("sh", "-c", "mkdir -p out; echo 0.9 > out/accuracy").check()
     assert (work / "out" / "accuracy").read_text() == "0.9\n"
-    assert LocalProvider().instances() == []
+    assert own_hosts.instances() == []
     receipt = s.down()
     assert (receipt.confirmed is not None, receipt.why, receipt.saved) == (True, "down", ["out"])
     assert s.state == "gone"
@@ -83,31 +85,31 @@ def test_the_block_ends_the_session_results_first(work: Path) -> None:
 
 
 def test_an_error_in_the_block_ends_it_too(work: Path) -> None:
-    s = gpunb.rent(cloud="local", hours=0.5)
+    s = gpunb.rent(cloud=own_hosts.CLOUD, hours=0.5)
     with pytest.raises(RemoteCellError, match="ZeroDivisionError") as caught, s:
         s.run_cell("def half(x):\n    return x / 0\nhalf(1)")
     assert "half(1)" in str(caught.value.__cause__), "the host's traceback is shown with it"
-    assert LocalProvider().instances() == []
+    assert own_hosts.instances() == []
     assert s.state == "gone"
 
 
 def test_a_save_that_fails_destroys_nothing(work: Path) -> None:
-    s = gpunb.rent(cloud="local", hours=0.5, save="gone/away")
+    s = gpunb.rent(cloud=own_hosts.CLOUD, hours=0.5, save="gone/away")
     with pytest.raises(SyncError, match="could not bring back") as caught, s:
         raise KeyError("what the block raised")
     assert "nothing was ended" in str(caught.value)
     assert isinstance(caught.value.__context__, KeyError)
     assert s.state == "ready"
-    assert len(LocalProvider().instances()) == 1
+    assert len(own_hosts.instances()) == 1
     assert s.down(save=False).confirmed
-    assert LocalProvider().instances() == []
+    assert own_hosts.instances() == []
 
 
 def test_all_of_it_awaited(work: Path) -> None:
     async def train() -> list[str]:
-        async with await gpunb.rent_async(cloud="local", hours=0.5) as s:
+        async with await gpunb.rent_async(cloud=own_hosts.CLOUD, hours=0.5) as s:
             cell, done = await asyncio.gather(s.run_cell_async("print(1)"), s.exec_async("echo", "2"))
             return [cell.stdout, done.stdout]
 
     assert asyncio.run(train()) == ["1\n", "2\n"]
-    assert LocalProvider().instances() == []
+    assert own_hosts.instances() == []

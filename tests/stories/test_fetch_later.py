@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 import pytest
 from support.story import Terminal, all_over, supervisor, wait_for
 
+from tests.support.machines import own_hosts
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -36,7 +38,7 @@ def test_fetch_later_from_another_terminal(home: Path, tmp_path: Path) -> None:
         seen = two.start("gpunb attach")
         assert seen.stdout is not None
         assert seen.stdout.readline() == "begun\n"
-        (host,) = (home / "local").glob("*/home/fit")
+        host = own_hosts.home_of(home) / "fit"
         (host / "go").touch()
         out, err = seen.communicate(timeout=60)
         assert (seen.returncode, out) == (0, "done\n"), err

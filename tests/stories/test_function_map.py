@@ -9,14 +9,14 @@ from pathlib import Path
 
 import pytest
 
-from gpunb.providers.local import LocalProvider
 from gpunb.sessions.ledger.sessions import Ledger
+from tests.support.machines import own_hosts
 from tests.support.rentals.supervisors import end_supervisors
 
 pytestmark = pytest.mark.slow
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "functions.py"
-COMMANDS = [[sys.executable, str(EXAMPLE)]]
+COMMANDS = [[sys.executable, str(EXAMPLE), own_hosts.CLOUD]]
 
 
 def test_function_map(home: Path, tmp_path: Path) -> None:
@@ -27,7 +27,7 @@ def test_function_map(home: Path, tmp_path: Path) -> None:
             )
             assert done.returncode == 0, done.stderr
         assert done.stdout == "rate 0.1: y = 2.00 x + 1.00\n"
-        assert LocalProvider().instances() == []
+        assert own_hosts.instances() == []
         with Ledger.open() as ledger:
             (session,) = ledger.sessions(alive=False)
             assert session.state.value == "gone"

@@ -11,6 +11,7 @@ from support.story import Terminal, all_over, supervisor, wait_for
 
 from gpunb.sessions.ledger.sessions import Ledger
 from gpunb.sessions.model import SessionState
+from tests.support.machines import own_hosts
 
 pytestmark = pytest.mark.slow
 
@@ -38,7 +39,7 @@ def test_overnight_job_laptop_closed(home: Path, tmp_path: Path) -> None:
     client.send_signal(signal.SIGKILL)  # the lid is closed: client and supervisor are gone
     client.communicate()
     end_supervisors(home)
-    (host,) = (home / "local").glob("*/home/night")
+    host = own_hosts.home_of(home) / "night"
     (host / "dawn").touch()
     wait_for((host / "model" / "done").exists)
     with Ledger.open() as ledger:

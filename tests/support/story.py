@@ -12,11 +12,10 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gpunb.providers import ProviderConfig
-from gpunb.providers.local import LocalProvider
 from gpunb.sessions.ledger.sessions import Ledger
 from gpunb.sessions.supervisor import process
-from support.machines.terminal import Ran
+from tests.support.machines import own_hosts
+from tests.support.machines.terminal import Ran
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -45,7 +44,7 @@ class Terminal:
         environment = {
             **os.environ,
             "PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}",
-            "GPUNB_CLOUDS": "local",
+            "GPUNB_CLOUDS": own_hosts.CLOUD,
         }
         return subprocess.Popen(
             shlex.split(line),
@@ -80,10 +79,9 @@ def ended(running: subprocess.Popen[str]) -> Iterator[subprocess.Popen[str]]:
 @contextlib.contextmanager
 def supervisor() -> Iterator[None]:
     """A supervisor in this process, as a Jupyter server has one, whose ticks are short."""
-    stop = threading.Event()
+    stop, provider = threading.Event(), own_hosts.provider()
 
     def watch() -> None:
-        provider = LocalProvider(ProviderConfig())
         with Ledger.open() as ledger:
             process.run(ledger, lambda _: provider, kind="server", tick_s=0.25, stop=stop, forever=True)
 
@@ -113,8 +111,4 @@ def wait_for(check: Callable[[], Any], seconds: float = 60.0) -> Any:
 def all_over() -> bool:
     """Whether no session is left, each has its receipt, and nothing is rented."""
     with Ledger.open() as ledger:
-        return (
-            not ledger.sessions()
-            and not ledger.without_receipt()
-            and not LocalProvider(ProviderConfig()).instances()
-        )
+        return not ledger.sessions() and not ledger.without_receipt() and not own_hosts.instances()

@@ -19,6 +19,7 @@ from nbclient import NotebookClient
 from support import smi
 
 from gpunb.errors import RemoteCellError
+from tests.support.machines import own_hosts
 
 pytestmark = pytest.mark.slow
 
@@ -34,8 +35,7 @@ def wait_for(check, seconds=30.0):
 
 
 def host_folder(home) -> Path:
-    (found,) = (home / "local").glob("*/home")
-    return found
+    return own_hosts.home_of(home)
 
 
 def notebook(*cells, **metadata):
@@ -476,7 +476,7 @@ SCRIPTS = {  # name: text, whether it may be executed, and what it prints for th
 
 
 def test_a_script_is_run_by_what_its_first_line_names(demo, home):
-    (there,) = (home / "local").glob("*/home")
+    there = own_hosts.home_of(home)
     for name, (text, executable, printed) in SCRIPTS.items():
         path = there / name if name == "of the host.sh" else Path(name)
         path.write_bytes(text.encode())

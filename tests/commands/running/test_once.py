@@ -13,11 +13,10 @@ import nbformat
 import pytest
 from support.story import BIN, Terminal, all_over, supervisor, wait_for
 
-from gpunb.providers import ProviderConfig
-from gpunb.providers.local import LocalProvider
 from gpunb.sessions.ledger.sessions import Ledger
 from gpunb.sessions.lifecycle import run_end
 from gpunb.sync.planning import locations
+from tests.support.machines import own_hosts
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -26,20 +25,20 @@ if TYPE_CHECKING:
 
 
 @pytest.fixture
-def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def project(tmp_path: Path, rented_from: None, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A project, which is the working folder."""
     folder = tmp_path / "proj"
     folder.mkdir()
     (folder / "gpunb.toml").touch()
     monkeypatch.chdir(folder)
-    monkeypatch.setenv("GPUNB_CLOUDS", "local")
+    monkeypatch.setenv("GPUNB_CLOUDS", own_hosts.CLOUD)
     return folder
 
 
 @pytest.fixture
-def watched(home: Path) -> Iterator[None]:
+def watched(home: Path, rented_from: None) -> Iterator[None]:
     """A supervisor, as a Jupyter server has one."""
-    del home
+    del home, rented_from
     with supervisor():
         yield
 
@@ -53,7 +52,7 @@ def script(project: Path, text: str, name: str = "train.py") -> Path:
 
 def nothing_was_rented() -> bool:
     with Ledger.open() as ledger:
-        return not ledger.sessions(alive=False) and not LocalProvider(ProviderConfig()).instances()
+        return not ledger.sessions(alive=False) and not own_hosts.instances()
 
 
 @pytest.mark.slow

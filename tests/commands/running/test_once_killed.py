@@ -37,9 +37,9 @@ for step in range(4):
 @pytest.mark.sample
 @pytest.mark.timeout(580)
 def test_a_client_that_is_killed_loses_nothing_and_leaves_no_bill(
-    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    home: Path, rented_from: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    del home
+    del home, rented_from
     # how long a client is waited for that says nothing: minutes, for a user
     monkeypatch.setattr(run_end, "UNSTARTED_S", 20.0)
     monkeypatch.setattr(activity, "LOST_S", 30.0)

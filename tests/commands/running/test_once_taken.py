@@ -9,10 +9,9 @@ from typing import TYPE_CHECKING
 import pytest
 from support.story import Terminal, all_over, ended, supervisor, wait_for
 
-from gpunb.providers import ProviderConfig
-from gpunb.providers.local import LocalProvider
 from gpunb.sessions.attempts import chain, checkpoints
 from gpunb.sessions.ledger.sessions import Ledger
+from tests.support.machines import own_hosts
 
 if TYPE_CHECKING:
     from support.machines.terminal import Gpunb
@@ -33,13 +32,13 @@ pathlib.Path("result.txt").write_text(f"done from {step}")
 
 
 @pytest.fixture
-def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def project(tmp_path: Path, rented_from: None, monkeypatch: pytest.MonkeyPatch) -> Path:
     folder = tmp_path / "proj"
     folder.mkdir()
     (folder / "gpunb.toml").touch()
     (folder / "train.py").write_text(SCRIPT)
     monkeypatch.chdir(folder)
-    monkeypatch.setenv("GPUNB_CLOUDS", "local")
+    monkeypatch.setenv("GPUNB_CLOUDS", own_hosts.CLOUD)
     return folder
 
 
@@ -60,7 +59,7 @@ def test_the_second_machine_goes_on_from_the_checkpoint(
             if client == "killed":
                 running.kill()
                 running.communicate()
-            LocalProvider(ProviderConfig()).destroy(old.instance_id)
+            own_hosts.provider().destroy(old.instance_id)
             new = wait_for(lambda: ledger.successor(old.id), 100)
             if client == "lives":
                 out, err = running.communicate(timeout=250)

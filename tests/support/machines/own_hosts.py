@@ -10,6 +10,8 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import pytest
+
 from gpunb.agent.shared import processes
 from gpunb.providers import CreateSpec, OfferQuery, ProviderConfig
 from gpunb.providers.ssh import SshProvider
@@ -19,6 +21,9 @@ from tests.support.machines.localhost import LocalHost
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
+
+    from gpunb.providers import Instance
+    from gpunb.providers.base import Provider
 
 KEEPS = b"# my keys\nssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIFkI0O9r0kQ2bC6Q2oJwYH0Qn a\xff\xfe\n"
 
@@ -91,20 +96,50 @@ def wanted() -> bool:
     return which == "ssh"
 
 
+CLOUD = "ssh" if wanted() else "local"
+"""What is rented from."""
+HOME = "/own-host/home" if wanted() else "/local/"
+"""What is in the path of a home folder there."""
+only_local = pytest.mark.skipif(wanted(), reason="a machine of one's own is never stopped or killed")
+_the_cloud: list[OwnHost] = []
+
+
 @contextlib.contextmanager
 def the_cloud(home: Path, root: Path) -> Iterator[OwnHost]:
     """A machine that is the only cloud of this GPUNB_HOME, with the Python of the tests."""
     from gpunb.sessions.access import host_access
 
-    host = OwnHost(root)
+    host = OwnHost(root / "own-host")
     home.mkdir(parents=True, exist_ok=True)
     settings = f'clouds = ["ssh"]\npython = "{sys.executable}"\n{host.settings(trust="own")}'
     (home / "gpunb.toml").write_text(settings)
+    _the_cloud.append(host)
     try:
         yield host
         host_access.close_all()
     finally:
+        _the_cloud.remove(host)
         host.stop()
+
+
+def provider() -> Provider:
+    """The cloud `CLOUD` of this GPUNB_HOME."""
+    from gpunb.providers.local import LocalProvider
+
+    return _the_cloud[-1].provider(trust="own") if wanted() else LocalProvider()
+
+
+def instances() -> list[Instance]:
+    """What is rented there."""
+    return provider().instances()
+
+
+def home_of(home: Path, instance_id: str = "*") -> Path:
+    """The home folder of the only instance that is there, or of that one."""
+    if wanted():
+        return _the_cloud[-1].home
+    (found,) = (home / "local").glob(f"{instance_id}/home")
+    return found
 
 
 class RentedHost(LocalHost):
