@@ -53,7 +53,7 @@ def test_the_whole_story(rented: Notebook, work: Path) -> None:
 
 
 def test_an_answer_is_shown_once_as_html_with_its_text(rented: Notebook) -> None:
-    for line in ("%gpu", "%gpu show", "%gpu offers"):
+    for line in ("%gpu", "%gpu show", f"%gpu offers --cloud {own_hosts.CLOUD}"):
         shown = rented.run(line)
         assert len(shown.bundles) == 1, line
         assert "<table" in shown.bundles[0]["text/html"]

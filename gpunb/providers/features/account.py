@@ -22,6 +22,7 @@ __all__ = [
     "Invoice",
     "Papers",
     "ScopedKeys",
+    "SignedCalls",
     "SshKeys",
     "Terms",
     "Variables",
@@ -169,3 +170,22 @@ class Papers(Protocol):
 
     def audit_log(self, *, since: float) -> Sequence[AuditEntry]:
         """Return the changes from `since` on, the newest first."""
+
+
+@lacking("call here about events, signed")
+@runtime_checkable
+class SignedCalls(Protocol):
+    """Calls of the cloud to an address of the user's about events, signed with a shared secret."""
+
+    @classmethod
+    def call_headers(cls, secret: str, body: bytes, at: float) -> dict[str, str]:
+        """Return the headers that sign `body` at `at` (Unix time, in seconds)."""
+
+    @classmethod
+    def call_mark(
+        cls, secret: str, body: bytes, headers: Mapping[str, str], *, now: float
+    ) -> tuple[str, float] | None:
+        """Return the call's own mark and until when it is taken (Unix time); None if not signed and recent.
+
+        Names of `headers` are in lower case.
+        """

@@ -45,6 +45,7 @@ from gpunb.providers.vast.offers import map_offers
 from gpunb.providers.vast.onstart import HOST_KEY
 from gpunb.providers.vast.papers import VastPapers
 from gpunb.providers.vast.volumes import VastVolumes
+from gpunb.providers.vast.webhooks import VastWebhooks
 from gpunb.units import price_text
 
 if TYPE_CHECKING:
@@ -70,7 +71,7 @@ def _key(row: Any, at: int) -> object:
     return ident if isinstance(ident, (int, str)) else f"row {at}"
 
 
-class VastProvider(VastCloudCopy, VastVolumes, VastAccount, VastPapers):
+class VastProvider(VastCloudCopy, VastVolumes, VastAccount, VastPapers, VastWebhooks):
     """The provider for Vast.ai.
 
     Settings

@@ -11,29 +11,44 @@ from __future__ import annotations
 import hashlib
 import hmac
 import re
+from typing import TYPE_CHECKING
 
-__all__ = ["SIGNATURE", "TIMESTAMP", "WINDOW_S", "headers", "is_signed"]
+from gpunb.providers.features import SignedCalls
 
-SIGNATURE = "X-Vast-Signature-256"
-TIMESTAMP = "X-Vast-Timestamp"
-WINDOW_S = 300.0  # an older call, or one of the future, is not taken
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+__all__ = ["VastWebhooks"]
+
+_SIGNATURE = "X-Vast-Signature-256"
+_TIMESTAMP = "X-Vast-Timestamp"
+_WINDOW_S = 300.0  # an older call, or one of the future, is not taken
 _PREFIX = "sha256="
 _SECONDS = re.compile(r"[0-9]{1,12}", re.ASCII)
 
 
-def headers(secret: str, body: bytes, at: float) -> dict[str, str]:
-    """The headers that sign `body` at `at` (Unix seconds)."""
-    stamp = f"{at:.0f}"
-    return {TIMESTAMP: stamp, SIGNATURE: _PREFIX + _digest(secret, stamp, body)}
+class VastWebhooks(SignedCalls):
+    """The signatures of Vast's webhooks."""
+
+    @classmethod
+    def call_headers(cls, secret: str, body: bytes, at: float) -> dict[str, str]:
+        """Return the headers that sign `body` at `at` (Unix time, in seconds)."""
+        stamp = f"{at:.0f}"
+        return {_TIMESTAMP: stamp, _SIGNATURE: _signature(secret, stamp, body)}
+
+    @classmethod
+    def call_mark(
+        cls, secret: str, body: bytes, headers: Mapping[str, str], *, now: float
+    ) -> tuple[str, float] | None:
+        """Return the signature and until when it is taken; None if it is wrong, or not of these minutes."""
+        stamp, given = headers.get(_TIMESTAMP.lower(), ""), headers.get(_SIGNATURE.lower(), "")
+        if _SECONDS.fullmatch(stamp) is None or abs(now - int(stamp)) > _WINDOW_S:
+            return None
+        signature = _signature(secret, stamp, body)
+        if not hmac.compare_digest(signature.encode(), given.encode("utf-8", "surrogateescape")):
+            return None
+        return signature, int(stamp) + _WINDOW_S
 
 
-def is_signed(secret: str, body: bytes, stamp: str, signature: str, *, now: float) -> bool:
-    """Whether the call was signed with `secret` at most `WINDOW_S` from `now` (Unix seconds)."""
-    if _SECONDS.fullmatch(stamp) is None or abs(now - int(stamp)) > WINDOW_S:
-        return False
-    expected = _PREFIX + _digest(secret, stamp, body)
-    return hmac.compare_digest(expected.encode(), signature.encode("utf-8", "surrogateescape"))
-
-
-def _digest(secret: str, stamp: str, body: bytes) -> str:
-    return hmac.new(secret.encode(), f"{stamp}.".encode() + body, hashlib.sha256).hexdigest()
+def _signature(secret: str, stamp: str, body: bytes) -> str:
+    return _PREFIX + hmac.new(secret.encode(), f"{stamp}.".encode() + body, hashlib.sha256).hexdigest()

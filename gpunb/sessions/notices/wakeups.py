@@ -21,8 +21,9 @@ from gpunb.errors import SettingsError
 from gpunb.sessions.notices.outbox import own
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
+    from gpunb.providers.features import SignedCalls
     from gpunb.sessions.model import Clock
     from gpunb.settings import NotifySettings
 
@@ -127,21 +128,26 @@ def call(to: NotifySettings) -> str:
 
     import httpx
 
-    from gpunb.providers.vast import webhooks
-
     if to.vast_secret is None:
         return "notify.vast_secret is not set"
     host, _, port = to.vast_listen.rpartition(":")
     if ipaddress.ip_address(host.strip("[]")).is_unspecified:  # all addresses of this computer
         host = "[::1]" if ":" in host else "127.0.0.1"
     body = b'{"notif_type": "test"}'
-    signed = webhooks.headers(to.vast_secret.get_secret_value(), body, time.time())
+    signed = _calls().call_headers(to.vast_secret.get_secret_value(), body, time.time())
     try:
         with httpx.Client(trust_env=False, timeout=PATIENCE_S) as client:
             status = client.post(f"http://{host}:{port}/", content=body, headers=signed).status_code
     except httpx.HTTPError as err:
         return f"nothing takes them at {to.vast_listen} ({type(err).__name__})"
     return "" if status == httpx.codes.NO_CONTENT else f"{to.vast_listen} answers {status}"
+
+
+def _calls() -> SignedCalls:
+    from gpunb.providers import provider_class
+    from gpunb.providers.features import SignedCalls, feature
+
+    return feature(provider_class(CLOUD), SignedCalls)
 
 
 class _Server(ThreadingTCPServer):
@@ -161,7 +167,7 @@ class _Server(ThreadingTCPServer):
         self._lock = threading.Lock()
         self._open: dict[socket.socket, float] = {}
         self._calls: deque[float] = deque()
-        self._seen: deque[tuple[float, str]] = deque(maxlen=CALLS_MOST * 12)
+        self._seen: dict[str, float] = {}  # mark of a call: until when it would be taken again
         super().__init__((host, int(port)), _Call)
 
     def process_request(self, request: Any, client_address: Any) -> None:
@@ -203,19 +209,17 @@ class _Server(ThreadingTCPServer):
             self._calls.append(now)
             return False
 
-    def judge(self, stamp: str, signature: str, body: bytes) -> int:
+    def judge(self, headers: Mapping[str, str], body: bytes) -> int:
         """The HTTP status for a call; rings if it is signed, recent and new."""
-        from gpunb.providers.vast import webhooks
-
         now = self.clock.time()
-        if not webhooks.is_signed(self.secret, body, stamp, signature, now=now):
+        found = _calls().call_mark(self.secret, body, headers, now=now)
+        if found is None:
             return 401
+        mark, until = found
         with self._lock:
-            while self._seen and now - self._seen[0][0] > 2.0 * webhooks.WINDOW_S:
-                self._seen.popleft()
-            again = any(signature == one for _, one in self._seen)
-            if not again:
-                self._seen.append((now, signature))
+            self._seen = {seen: at for seen, at in self._seen.items() if at >= now}
+            again = mark in self._seen
+            self._seen[mark] = until
         if not again:
             self.rung.set()
         return 204
@@ -237,13 +241,11 @@ class _Call(BaseHTTPRequestHandler):
         elif len(lengths[0]) > 9 or int(lengths[0]) > BODY_MOST:
             self._answer(413)
         else:
-            from gpunb.providers.vast import webhooks
-
             body = self.rfile.read(int(lengths[0]))
             if len(body) == int(lengths[0]):
-                stamp = self.headers.get(webhooks.TIMESTAMP, "")
-                signature = self.headers.get(webhooks.SIGNATURE, "")
-                self._answer(self.server.judge(stamp, signature, body))
+                self._answer(
+                    self.server.judge({name.lower(): value for name, value in self.headers.items()}, body)
+                )
 
     def send_error(self, code: int, message: str | None = None, explain: str | None = None) -> None:  # noqa: ARG002
         """Refuse what is no call."""
