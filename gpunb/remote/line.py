@@ -88,7 +88,7 @@ class AgentConnection:
         self.trust = trust
         self.name = endpoint.alias  # the user's name for the host
         self.on_line = on_line
-        self.still: Callable[[], None] | None = None  # raises once the host must not be contacted any more
+        self.still: Callable[[], Endpoint] | None = None  # where the host is; raises if it is not ours
         self.on_note: Callable[[Mapping[str, Any]], None] | None = None
         self.on_start: Callable[[str, Mapping[str, Any]], None] | None = None
         self._listeners: list[Callable[[Mapping[str, Any]], None]] = []
@@ -307,7 +307,7 @@ class AgentConnection:
         until = time.monotonic() + self.patience
         while True:
             if self.still is not None:
-                self.still()
+                self.endpoint = self.still()
             try:
                 return self._open()
             except (HostKeyChanged, Incompatible):

@@ -11,11 +11,11 @@ import os
 import threading
 import time
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from gpunb import paths
+from gpunb import log, paths
 from gpunb.errors import AuthRefused, BootstrapFailed, GpunbError, SyncError, Unreachable, WrongState
 from gpunb.hints import typed
 from gpunb.progress import SILENT, Progress, step
@@ -59,6 +59,7 @@ class _Held:
     agent: AgentClient | None = None
 
 
+_log = log.get(__name__)
 # The ledger decides what is idle. The host acts on its own idle count only this much later.
 HOST_GRACE_S = 180.0
 SETTLE_S = 30.0
@@ -172,32 +173,34 @@ def agent(session: Session, progress: Progress = SILENT) -> AgentClient:
                     name=session.name,
                     connection=first,
                 )
-                held.agent.still = lambda: _still(session, where)
+                held.agent.still = lambda: _still(session, held, where)
             held.agent.on_start = partial(sent.keep, session.id)
         held.agent.trust, held.agent.name = session.trust, session.name  # the user may have changed them
         return held.agent
 
 
-def _still(session: Session, where: Endpoint) -> None:
-    """Raise if the host is no longer the session's: its address may be another customer's by now.
+def _still(session: Session, held: _Held, first: Endpoint) -> Endpoint:
+    """Return where the host is now. If that is another customer's machine, the pinned key refuses it.
 
     Raises
     ------
     Unreachable
-        The session has ended, is ending or stopped, or its host is elsewhere; another process did that.
+        The session has ended, is ending or stopped; another process did that.
     """
     from gpunb.sessions.ledger import peek
 
     found = peek.place(paths.ledger_file(), session.id)
     if found is None:
-        return
+        return held.endpoint or first
     state, host, port = found
     if state in {"ending", "gone", "failed", "stopped"}:
         msg = f"session {session.name} is {state}; what ran there has ended"
         raise Unreachable(msg, hint=typed("show", session.name))
+    where = held.endpoint or first
     if (host, port) != (where.host, where.port):
-        msg = f"the host of session {session.name} has another address by now"
-        raise Unreachable(msg, hint="try again: gpunb then uses the new address")
+        _log.info("the host of session %s is at %s:%s now", session.name, host, port)
+        held.endpoint = where = replace(where, host=host, port=port)
+    return where
 
 
 @contextmanager
