@@ -88,7 +88,7 @@ async def agreed(
         )
     question = plain(found.error.get("message")).removeprefix(PREFIX)
     line = shlex.join(["gpunb", *argv])
-    why = await elicitation.asked(context, question, line)
+    why = await elicitation.asked(context, question, argv)
     if why:
         msg = f"{why}: {question}"
         raise ConfirmationNeeded(msg, bill="nothing was changed", hint=f"a person can type: {line}")

@@ -8,6 +8,7 @@ that was shown, and of one call: who sends it twice is asked again.
 from __future__ import annotations
 
 import secrets
+import shlex
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +18,8 @@ from mcp.types import ElicitRequest, ElicitRequestFormParams, ElicitResult, Inpu
 from pydantic import BaseModel, Field, StrictBool, ValidationError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from mcp.server.mcpserver import Context
 
 __all__ = ["ANSWER_S", "Asked", "Questions", "Yes", "asked"]
@@ -68,7 +71,7 @@ class Questions:
 _questions = Questions()
 
 
-async def asked(context: Context[Any], question: str, line: str) -> str:
+async def asked(context: Context[Any], question: str, argv: Sequence[str]) -> str:
     """Put a question; returns why it is no yes, "" if it is one.
 
     Raises
@@ -81,7 +84,7 @@ async def asked(context: Context[Any], question: str, line: str) -> str:
     if can is None or (can.form is None and can.url is not None):
         return CAN_NOT
     if (context.protocol_version or "") >= BY_ROUNDS:
-        return _by_rounds(context, question, line)
+        return _by_rounds(context, question, argv)
     try:
         with anyio.fail_after(ANSWER_S):
             answer = await context.elicit(question, Yes)
@@ -94,9 +97,9 @@ async def asked(context: Context[Any], question: str, line: str) -> str:
     return _verdict(answer.action, yes=answer.action == "accept" and answer.data.yes)
 
 
-def _by_rounds(context: Context[Any], question: str, line: str) -> str:
+def _by_rounds(context: Context[Any], question: str, argv: Sequence[str]) -> str:
     # a rental's question tells its price; those of an end and an extension the cost so far, which grows
-    text = f"{line}\n{question}" if line.startswith("gpunb rent ") else line
+    text = shlex.join([*argv, question] if argv[0] == "rent" else argv)
     now = time.monotonic()
     answer = (context.input_responses or {}).get(KEY)
     recent = _questions.take(context.request_state or "", text, now) if answer is not None else None
