@@ -160,6 +160,7 @@ def command(
 def _followed(context: Context, session: Session, started: Started) -> tuple[Session, flow.Outcome]:
     """Show the run to its end, on whatever machine that is."""
     from gpunb.services.once import flow
+    from gpunb.services.running import log_filter, runs
 
     while True:
         try:
@@ -169,6 +170,12 @@ def _followed(context: Context, session: Session, started: Started) -> tuple[Ses
                 later = flow.next_attempt(context, session)
             except KeyboardInterrupt:
                 raise flow.Left from None
+            except runs.RunKept as over:  # its results are here, too
+                text = f"the machine of {session.name} was taken: its run went on as {over.note.id}"
+                context.tell(Note(f"{text}, and has ended", "warn"))
+                log_filter.play_text(over.file, context.sink(over.note.id))
+                outcome = flow.Outcome(over.note.state, int(over.note.state != "ok"))
+                return context.ledger.get(over.note.session_id), outcome
             if later is None:
                 raise
             was, (session, started) = session, later

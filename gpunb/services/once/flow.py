@@ -12,7 +12,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from gpunb.errors import Cancelled, GpunbError, JobFailed
+from gpunb.errors import Cancelled, GpunbError, JobFailed, Unreachable
 from gpunb.hints import typed
 from gpunb.services import project, renting_flow, transfers
 from gpunb.services.project.around import Inside
@@ -183,6 +183,11 @@ def next_attempt(context: Workspace, session: Session) -> tuple[Session, Started
     -------
     tuple or None
         None if it goes on nowhere else.
+
+    Raises
+    ------
+    RunKept
+        It has ended there, and so has the session.
     """
     ledger = context.ledger
     with context.progress(f"the machine of {session.name} is gone; waiting for the next") as progress:
@@ -194,11 +199,15 @@ def next_attempt(context: Workspace, session: Session) -> tuple[Session, Started
                 lost = over or chain.is_taken(ledger, now, ledger.clock.time())
                 if not lost or not chain.goes_on(ledger, now):
                     return None
-            elif ledger.run(now.id, now.ends_with) is not None:
-                handle = context.agent(now).attach(now.ends_with)
-                return now, Started(handle, "", "", "", None, Inside())
-            elif now.state in OVER and not chain.goes_on(ledger, now):
-                return None
+            elif now.state in OVER:
+                if not chain.goes_on(ledger, now):
+                    if ledger.run(now.id, now.ends_with) is not None:
+                        runs.find(context, now.ends_with, None)  # raises: its text is here
+                    return None
+            elif now.state is not SessionState.ENDING and ledger.run(now.id, now.ends_with) is not None:
+                with suppress(Unreachable):  # a line may break, and a session end: the next look says which
+                    handle = context.agent(now).attach(now.ends_with)
+                    return now, Started(handle, "", "", "", None, Inside())
             progress.say(f"{now.name} is {now.state.value}{f': {now.detail}' if now.detail else ''}")
             ledger.clock.sleep(WAIT_S)
 

@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import pytest
 from support.story import Terminal, all_over, ended, supervisor, wait_for
 
+from gpunb.cli.context import Context
+from gpunb.commands.running import once
+from gpunb.errors import Unreachable
+from gpunb.services.once import flow
 from gpunb.sessions.attempts import chain, checkpoints
 from gpunb.sessions.ledger.sessions import Ledger
 from tests.support.machines import own_hosts
@@ -46,7 +51,12 @@ def project(tmp_path: Path, rented_from: None, monkeypatch: pytest.MonkeyPatch) 
 @pytest.mark.timeout(400)
 @pytest.mark.parametrize("client", ["lives", "killed"])
 def test_the_second_machine_goes_on_from_the_checkpoint(
-    home: Path, gpunb: Gpunb, project: Path, monkeypatch: pytest.MonkeyPatch, client: str
+    home: Path,
+    gpunb: Gpunb,
+    project: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+    client: str,
 ) -> None:
     monkeypatch.setattr(checkpoints, "EVERY_S", 0.5)
     line = "gpunb once train.py --checkpoint state --for 1h --budget none --yes"
@@ -65,7 +75,7 @@ def test_the_second_machine_goes_on_from_the_checkpoint(
                 out, err = running.communicate(timeout=250)
                 assert running.returncode == 0, err
                 assert out == "attempt 2 from 7\n", err
-                assert "its run goes on as" in err
+                assert "its run goes on as" in err or "its run went on as" in err
             wait_for(all_over, 250)
             assert (project / "result.txt").read_text() == "done from 7"
             assert (project / "state" / "step.txt").read_text() == "7"
@@ -82,6 +92,18 @@ def test_the_second_machine_goes_on_from_the_checkpoint(
     assert (attached.code, attached.out) == (0, "attempt 2 from 7\n"), attached.err
     shown = json.loads(gpunb("show", new.id, "--json").out)
     assert (shown["attempt"], shown["follows"]) == (2, old.id)
+    # a client whose line was away all the while
+    monkeypatch.setattr(flow, "follow", _away)
+    started: Any = SimpleNamespace(handle=SimpleNamespace(id=old.ends_with))
+    with Context("terminal") as context:
+        session, outcome = once._followed(context, old, started)
+    assert (session.id, outcome.state, outcome.exit_code) == (new.id, "ok", 0)
+    assert capfd.readouterr().out == "attempt 2 from 7\n"
+
+
+def _away(*_: object) -> NoReturn:
+    msg = "the line broke"
+    raise Unreachable(msg)
 
 
 def _home(ledger: Ledger, session_id: str) -> str:

@@ -19,6 +19,7 @@ from gpunb.errors import AuthFailed, HostError, LedgerError, LedgerUnwritable, S
 from gpunb.sessions.ledger.sessions import Ledger
 from gpunb.sessions.model import SessionState
 from gpunb.sessions.notices.outbox import Outbox
+from gpunb.sessions.notices.wakeups import WakeUps
 from gpunb.sessions.supervisor import process, watchers
 from gpunb.sessions.supervisor.sweep import Supervision
 from tests.sessions.scripted import Machine, ScriptedCloud
@@ -377,7 +378,8 @@ def test_another_supervisor_serves_the_cloud_that_the_first_can_not_use(world: W
     def look(ledger: Ledger, providers: Any, watcher: dict[Ledger, Any]) -> None:
         if ledger not in watcher:
             watch = Supervision(ledger, providers, host=world.host, tick_s=TICK)
-            watcher[ledger] = (watch, watchers.Duties(ledger), Outbox(ledger, providers, host=world.host))
+            outbox = Outbox(ledger, providers, host=world.host)
+            watcher[ledger] = (watch, watchers.Duties(ledger), outbox, WakeUps(world.clock))
         process._look(ledger, *watcher[ledger], "detached", None)
 
     made: dict[Ledger, Any] = {}
