@@ -133,6 +133,10 @@ class AgentConnection:
         """Whether the connection is open now, and not reconnecting."""
         return self._connection is not None
 
+    def renew(self) -> None:
+        """Close the connection, and open another where the host is now; what was asked is asked again."""
+        self._drop()
+
     def close(self) -> None:
         """Close the connection; runs on the host go on."""
         self._end(Unreachable(f"the connection to {self.name} was closed here"))

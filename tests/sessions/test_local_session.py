@@ -238,7 +238,10 @@ def test_a_host_that_moved_is_followed_and_not_looked_for_at_its_old_address(
     client.connection.close()
     wait_for(lambda: client.endpoint.port == 1)
     assert not client.connected
+    old = ledger.get(session.id)
     ledger.update(session.id, port=session.port)
+    for read in (old, ledger.get(session.id), old):  # also by who read the session before it moved
+        assert host_access.agent(read) is client, "other threads follow their runs over it"
     assert client.request("lease"), "the same client, at the address that the ledger has now"
-    assert host_access.agent(ledger.get(session.id)) is client
+    assert client.endpoint.port == session.port
     lifecycle.down(ledger, cloud, session)

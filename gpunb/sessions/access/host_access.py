@@ -131,7 +131,7 @@ def connection(session: Session) -> Connection:
     where = endpoint(session)
     held = _hold(session.id)
     with held.lock:
-        _same_place(held, where)
+        where = _same_place(held, session, where)
         # the agent retries a broken connection for minutes; a new caller learns at once that the host is dead
         if held.agent is not None and held.agent.connected:
             line = held.agent.connection
@@ -158,7 +158,7 @@ def agent(session: Session, progress: Progress = SILENT) -> AgentClient:
     where = endpoint(session)
     held = _hold(session.id)
     with held.lock:
-        _same_place(held, where)
+        where = _same_place(held, session, where)
         if held.agent is not None and not held.agent.alive:
             held.agent.close()
             held.agent = None
@@ -276,11 +276,23 @@ def _hold(session_id: str) -> _Held:
         return _held.setdefault(session_id, _Held())
 
 
-def _same_place(held: _Held, where: Endpoint) -> None:
-    """Close the connections if the host has another address now."""
-    if held.endpoint is not None and held.endpoint != where:
+def _same_place(held: _Held, session: Session, where: Endpoint) -> Endpoint:
+    """Return where the host is; close the connections if it is reached in another way now.
+
+    A client that lives goes along to another address: runs of other threads are followed over it. Which
+    address is the newest is in the ledger: `session` may have been read before the host moved.
+    """
+    before, client = held.endpoint, held.agent
+    if before is not None and before != where:
+        moved = replace(before, host=where.host, port=where.port) == where
+        if moved and client is not None and client.alive:
+            now = _still(session, held, where)
+            if client.connected and client.endpoint != now:
+                client.renew()
+            return now
         _close(held)
     held.endpoint = where
+    return where
 
 
 def _close(held: _Held) -> None:
