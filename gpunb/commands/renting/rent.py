@@ -204,6 +204,11 @@ def _group_ready(context: Context, group: Group) -> Result:
     ready = [member for member in group.live if member.ready is not None]
     lease = ready[0].lease
     costs = context.ledger.costs()
+    nxt = (
+        f"%%gpu -s {group.name} at the top of a cell runs it on all"
+        if context.frontend == "notebook"
+        else typed("cell -f FILE", "-s", group.name)
+    )
     return Result(
         {
             "group": group.name,
@@ -219,7 +224,7 @@ def _group_ready(context: Context, group: Group) -> Result:
                 ("idle limit", duration_text(lease.idle_s) if lease.idle_s is not None else "never"),
                 ("budget", budget_text(lease)),
                 ("will fetch", ", ".join(ready[0].save)),
-                ("next", typed("run SCRIPT", "-s", ready[0].name) + "; " + typed("down", group.name)),
+                ("next", f"{nxt}; " + typed("down", group.name)),
             ]
         ),
     )

@@ -171,9 +171,15 @@ def _followed(context: Context, session: Session, started: Started) -> tuple[Ses
             except KeyboardInterrupt:
                 raise flow.Left from None
             except runs.RunKept as over:  # its results are here, too
-                text = f"the machine of {session.name} was taken: its run went on as {over.note.id}"
-                context.tell(Note(f"{text}, and has ended", "warn"))
-                log_filter.play_text(over.file, context.sink(over.note.id))
+                if over.note.session_id == session.id:  # a part of its output is on the screen
+                    text = "the run ended while its line was away; "
+                    context.tell(
+                        Note(text + typed("logs", over.note.id) + " shows all of its output", "warn")
+                    )
+                else:
+                    text = f"the machine of {session.name} was taken: its run went on as {over.note.id}"
+                    context.tell(Note(f"{text}, and has ended", "warn"))
+                    log_filter.play_text(over.file, context.sink(over.note.id))
                 outcome = flow.Outcome(over.note.state, int(over.note.state != "ok"))
                 return context.ledger.get(over.note.session_id), outcome
             if later is None:

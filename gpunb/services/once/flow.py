@@ -190,21 +190,23 @@ def next_attempt(context: Workspace, session: Session) -> tuple[Session, Started
         It has ended there, and so has the session.
     """
     ledger = context.ledger
-    with context.progress(f"the machine of {session.name} is gone; waiting for the next") as progress:
+    with context.progress(f"the line to {session.name} is away; what becomes of its run") as progress:
         while True:
             now = chain.newest(ledger, session)
+            note = ledger.run(now.id, now.ends_with)
             if now.id == session.id:
                 now = ledger.get(session.id)
                 over = now.state in {*OVER, SessionState.ENDING}
                 lost = over or chain.is_taken(ledger, now, ledger.clock.time())
-                if not lost or not chain.goes_on(ledger, now):
+                ended = note is not None and note.ended is not None
+                if not lost or not (ended or chain.goes_on(ledger, now)):
                     return None
-            elif now.state in OVER:
+            if now.state in OVER:
                 if not chain.goes_on(ledger, now):
-                    if ledger.run(now.id, now.ends_with) is not None:
+                    if note is not None:
                         runs.find(context, now.ends_with, None)  # raises: its text is here
                     return None
-            elif now.state is not SessionState.ENDING and ledger.run(now.id, now.ends_with) is not None:
+            elif now.id != session.id and now.state is not SessionState.ENDING and note is not None:
                 with suppress(Unreachable):  # a line may break, and a session end: the next look says which
                     handle = context.agent(now).attach(now.ends_with)
                     return now, Started(handle, "", "", "", None, Inside())

@@ -99,6 +99,13 @@ def test_the_second_machine_goes_on_from_the_checkpoint(
         session, outcome = once._followed(context, old, started)
     assert (session.id, outcome.state, outcome.exit_code) == (new.id, "ok", 0)
     assert capfd.readouterr().out == "attempt 2 from 7\n"
+    started.handle.id = new.ends_with
+    with Context("terminal") as context:
+        session, outcome = once._followed(context, context.ledger.get(new.id), started)
+    assert (session.id, outcome.state, outcome.exit_code) == (new.id, "ok", 0)
+    shown = capfd.readouterr()
+    assert shown.out == "", "some of it may be on the screen already"
+    assert f"gpunb logs {new.ends_with}" in shown.err
 
 
 def _away(*_: object) -> NoReturn:
