@@ -159,7 +159,8 @@ class Front:
         message = self.client.execute(whole, allow_stdin=False)
         found, count, until, idle = Told(), 0, time.monotonic() + BOUND_S, False
         raw: list[tuple[str, dict[str, Any]]] = []
-        while not idle or last not in str(raw[-1:]):
+        # a text may come in two pieces
+        while not idle or last not in str(raw[-1:]) + "".join(str(one.get("text", "")) for _, one in raw):
             assert time.monotonic() < until, (self.manager.kernel_name, self.head, code, raw)
             with contextlib.suppress(Empty):
                 item = self.client.get_iopub_msg(timeout=0.05)
